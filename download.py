@@ -1,0 +1,140 @@
+"""Fetch the data sets, check them, and cut them into pairs of 128x128 tiles for training and for the test.
+
+    python3 download.py                                   # DIV2K (4 GB) and Mars (60 MB), 10,000 + 1,000 tiles each
+    python3 download.py --dataset sample                  # no network: photographs that scikit-image carries
+    python3 download.py --images FOLDER --dataset moon    # your own images
+
+Cutting takes about a minute for each set on two cores. The same command again does only what is missing.
+"""
+# ruff: noqa: E501
+
+import argparse
+import sys
+from pathlib import Path
+
+import util
+from download_module import build, datasets
+from download_module.degrade import DEFAULT_TASKS, TASKS
+from util import UserError
+
+N_OWN = {"train": 1_000, "test": 100}
+
+
+def main():
+    options = parse()
+    out = Path(options.out)
+    names = [options.dataset] if options.dataset else ["div2k", "mars"]
+    if options.images is not None:
+        make_own(options, out)
+    else:
+        for name in names:
+            make_known(name, options, out)
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    add = parser.add_argument
+    add("--dataset", metavar="NAME", help="sample, div2k or mars (default: div2k and mars); or a name for --images")
+    add("--images", metavar="DIR", help="cut your own images, at any depth of this folder, instead of a known data set")
+    add("--test-images", metavar="DIR", help="images for the test (default: one in ten of --images is held out)")
+    add("--n-train", type=int, metavar="N", help="training tiles (default: up to 10,000; sample 100, own images 1,000)")
+    add("--n-test", type=int, metavar="N", help="test tiles (default: up to 1,000; sample 24, own images 100)")
+    add("--tasks", nargs="+", metavar="TASK", default=DEFAULT_TASKS, help=f"of {' '.join(TASKS)} (default: {' '.join(DEFAULT_TASKS)})")
+    add("--seed", type=int, default=0, help="of crops, rotations, noise and hold-out (default: %(default)s)")
+    add("--archives", metavar="DIR", help="take the archives from this folder instead of the network")
+    add("--out", metavar="DIR", default="datasets", help="folder of all data sets (default: %(default)s)")
+    add("--allow-unverified", action="store_true", help="use archives whose checksum is not the published one; the manifest says so")
+    add("--repeat", action="store_true", help="when the distinct tiles are used up, add their other rotations (up to 4x)")
+    options = parser.parse_args()
+    check(options)
+    return options
+
+
+def check(options):
+    """Raise `UserError` for values that cannot work, before anything is fetched."""
+    for name in ("n_train", "n_test"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}: give at least 1")
+    if options.seed < 0:
+        raise UserError(f"--seed is {options.seed}: give 0 or more")
+    for task in options.tasks:
+        if task not in TASKS:
+            raise UserError(f"{task} is not a task: choose from {' '.join(TASKS)}")
+    for name in ("archives", "images", "test_images"):
+        value = getattr(options, name)
+        if value is not None and not Path(value).is_dir():
+            raise UserError(f"{value} is not a folder: check --{name.replace('_', '-')}")
+    known = " ".join(datasets.DATASETS)
+    if options.images is None:
+        if options.test_images is not None:
+            raise UserError("--test-images needs --images: give the training images too")
+        if options.dataset is not None and options.dataset not in datasets.DATASETS:
+            raise UserError(f"{options.dataset} is not a known data set ({known}): give its folder with --images")
+        if options.archives is not None and options.dataset == "sample":
+            raise UserError("sample has no archive: leave out --archives")
+        return
+    if options.archives is not None:
+        raise UserError("--archives is for known data sets: leave it out, or leave out --images")
+    if options.dataset is None:
+        options.dataset = Path(options.images).resolve().name
+    name = options.dataset
+    if name in datasets.DATASETS:
+        raise UserError(f"{name} is the name of a known data set: give your images another one with --dataset")
+    if not name or name[0] in "._" or any(c in '/\\:\0' for c in name):
+        raise UserError(f"{name!r} cannot be the name of a folder here: give a plain one, without . or _ in front")
+    images, folder = Path(options.images).resolve(), (Path(options.out) / name).resolve()
+    for source in (images, *([Path(options.test_images).resolve()] if options.test_images else [])):
+        if folder.is_relative_to(source) or source.is_relative_to(folder):
+            raise UserError(f"{folder} and {source} lie inside each other: choose another --out or --dataset")
+
+
+def build_wish(options, n_default):
+    given = {"train": options.n_train, "test": options.n_test}
+    return build.Wish(
+        n={key: n_default[key] if n is None else n for key, n in given.items()},
+        tasks=tuple(dict.fromkeys(options.tasks)),
+        seed=options.seed,
+        repeat=options.repeat,
+        exact=frozenset(key for key, n in given.items() if n is not None),
+    )
+
+
+def make_known(name, options, out):
+    """Make a data set of `datasets.DATASETS`."""
+    dataset = datasets.DATASETS[name]
+    wish = build_wish(options, {"train": dataset.n_train, "test": dataset.n_test})
+    if options.archives is None and dataset.archives:
+        published = [{"file": a.file, "bytes": a.n_bytes, "sha256": a.sha256} for a in dataset.archives]
+        if (manifest := build.find_finished(out, name, wish, published)) is not None:
+            return report(manifest, out / name, True)  # the archives may be gone by now
+    got = datasets.get_archives(dataset, out, options.archives, options.allow_unverified)
+    manifest = build.find_finished(out, name, wish, [facts for _, facts in got]) if got else None
+    finished = manifest is not None
+    if not finished:
+        sources = datasets.open_sources(dataset, got, out)
+        finished = build.find_finished(out, name, wish, sources.archives, build.listing_of(sources)) is not None
+        manifest = build.make_set(out, name, sources, wish)
+    report(manifest, out / name, finished)
+
+
+def make_own(options, out):
+    """Make a data set from the user's own images."""
+    sources = datasets.own_images(options.images, options.test_images)
+    wish = build_wish(options, N_OWN)
+    finished = build.find_finished(out, options.dataset, wish, listing=build.listing_of(sources)) is not None
+    report(build.make_set(out, options.dataset, sources, wish), out / options.dataset, finished)
+
+
+def report(manifest, folder, finished):
+    """Say what was made on stdout, and on stderr what a user may not expect."""
+    first, *remarks = build.describe(manifest, folder)
+    print(f"{first} (already made)" if finished else first)
+    for remark in remarks:
+        print(f"{manifest['name']} {remark}", file=sys.stderr)
+    if manifest["verified"] is False:
+        print(f"{manifest['name']}: made from an archive that is not verified, and its manifest says so", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(util.run_cli(main))

@@ -1,0 +1,228 @@
+"""A whole data set on disk: both sides, cut beside the old set, and a manifest that says what it is.
+
+`<out>/<name>/{train,test}/hr/00000.png` is the target, `<out>/<name>/{train,test}/<task>/00000.png` the input.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+from tqdm import tqdm
+
+from download_module import split, tiles
+from util import UserError, check_writable, read_json, write_json
+
+FORMAT = 1  # raise it when the same seed gives other tiles: sets of another format are made anew
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for. `exact` names the sides on which fewer tiles than asked for are an error."""
+
+    n: dict  # side -> number of tiles
+    tasks: tuple
+    seed: int = 0
+    repeat: bool = False
+    exact: frozenset = frozenset()
+
+
+def make_set(out, name, sources, wish, n_workers=None, progress=None):
+    """Make the set `out`/`name` in a folder beside it and let it take its place when it is complete.
+
+    Parameters
+    ----------
+    out : path
+    name : str
+    sources : datasets.Sources
+    wish : Wish
+    n_workers : int, optional
+        Processes; by default one for each core, and none for a small set.
+    progress : bool, optional
+        Show a bar on stderr; by default only on a terminal.
+
+    Returns
+    -------
+    dict
+        The manifest; when a finished set fulfils the wish it is that set's and nothing is written.
+
+    Raises
+    ------
+    UserError
+        When the sides leak, a wish cannot be fulfilled, or the folder holds something that was not made here.
+    """
+    out = Path(out)
+    folder = out / name
+    listing = listing_of(sources)
+    if (manifest := find_finished(out, name, wish, sources.archives, listing)) is not None:
+        return manifest
+    check_writable(out)
+    sides = _survey(sources, wish.seed)
+    partial = _beside(folder, "partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+    if n_workers is None:
+        n_workers = (os.cpu_count() or 1) if sum(wish.n.values()) > tiles.TILES_A_PROCESS else 1
+    made = {}
+    try:
+        with (
+            tqdm(total=0, desc=name, unit="tile", disable=None if progress is None else not progress) as bar,
+            tiles.worker_pool(n_workers) as pool,
+        ):
+            for i, (key, side) in enumerate(zip(split.SPLITS, sides, strict=True)):
+                made[key] = tiles.cut_side(
+                    side,
+                    i,
+                    wish.n[key],
+                    partial / key,
+                    seed=wish.seed,
+                    tasks=wish.tasks,
+                    repeat=wish.repeat,
+                    require=key in wish.exact,
+                    pool=pool,
+                    bar=bar,
+                )
+        manifest = _manifest(name, sources, wish, listing, dict(zip(split.SPLITS, sides, strict=True)), made)
+        write_json(partial / "manifest.json", manifest)
+        _swap(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def find_finished(out, name, wish, archives=(), listing=None):
+    """Return the manifest of a complete set that fulfils the wish, or None.
+
+    `archives` are dicts with "file", "bytes" and "sha256" (None: not known); `listing` is left out while the
+    archives are not unpacked. Raises `UserError` when the folder was not made here.
+    """
+    folder = Path(out) / name
+    old = _beside(folder, "old")
+    if old.exists():  # a run was killed while it put the new set in the place of the old one
+        shutil.rmtree(old) if folder.exists() else old.rename(folder)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else None
+    if not isinstance(manifest, dict) or not {"format", "counts", "tiles"} <= manifest.keys():
+        raise UserError(f"{folder} was not made by download.py: move it away, or choose another --out or --dataset")
+    same = (
+        manifest["format"] == FORMAT
+        and manifest["seed"] == wish.seed
+        and set(wish.tasks) <= set(manifest["tasks"])
+        and listing in (None, manifest["listing_sha256"])
+        and len(archives) == len(manifest["archives"])
+        and all(map(_is_same_archive, archives, manifest["archives"]))
+        and all(_has_enough(folder / key, manifest["counts"][key], wish, key) for key in split.SPLITS)
+    )
+    return manifest if same else None
+
+
+def _is_same_archive(wanted, made):
+    return (
+        wanted["file"] == made["file"]
+        and wanted["bytes"] == made["bytes"]
+        and wanted["sha256"] in (None, made["sha256"])
+    )
+
+
+def _has_enough(folder, counts, wish, key):
+    n = wish.n[key]
+    has_all = counts["distinct"] < counts["requested"]  # there are no more
+    if not wish.repeat:
+        enough = n <= counts["distinct"] or (has_all and key not in wish.exact)
+    else:
+        enough = n <= counts["made"] or (counts["made"] == 4 * counts["distinct"] and key not in wish.exact)
+    return enough and all(
+        (folder / task).is_dir() and len(list((folder / task).iterdir())) == counts["made"]
+        for task in ("hr", *wish.tasks)
+    )
+
+
+def listing_of(sources):
+    """SHA-256 of the names and sizes of all source images: it changes when one is added, removed or edited."""
+    digest = hashlib.sha256()
+    for root, paths in ((sources.train_root, sources.train), (sources.test_root, sources.test or ())):
+        for path in paths:
+            digest.update(f"{path.relative_to(root).as_posix()}\t{path.stat().st_size}\n".encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _survey(sources, seed):
+    """The sides of the split, checked for leaks."""
+    train = split.survey(sources.train)
+    if sources.test is None:
+        return split.hold_out(train, seed)  # copies have no tiles, so none can be on the other side
+    split.check_no_leak(sources.train, sources.test)
+    return train, split.survey(sources.test)
+
+
+def _manifest(name, sources, wish, listing, sides, made):
+    roots = {"train": sources.train_root, "test": sources.test_root or sources.train_root}
+    counts = {}
+    for key, (placed, n_distinct) in made.items():
+        side = sides[key]
+        counts[key] = {
+            "requested": wish.n[key],
+            "made": len(placed),
+            "distinct": n_distinct,
+            "n_images": len(side.paths),
+            "n_images_used": len({path for path, *_ in placed}),
+            "skipped": dict(sorted(side.skipped.items())),
+            "constant_crops": side.n_constant,
+        }
+    return {
+        "format": FORMAT,
+        "name": name,
+        "seed": wish.seed,
+        "tile_size": split.TILE_SIZE,
+        "tasks": list(wish.tasks),
+        "verified": all(a["verified"] for a in sources.archives) if sources.archives else None,
+        "counts": counts,
+        "versions": {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__},
+        "archives": list(sources.archives),
+        "licence": sources.licence,
+        "citation": sources.citation,
+        "listing_sha256": listing,
+        "tiles": {
+            key: [
+                {"source": path.relative_to(roots[key]).as_posix(), "y": y, "x": x, "rotation": rotation}
+                for path, y, x, rotation in placed
+            ]
+            for key, (placed, _) in made.items()
+        },
+    }
+
+
+def _swap(partial, folder):
+    """Let the complete set take its place. Killed in between, the next run restores the old set."""
+    old = _beside(folder, "old")
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(folder, what):
+    return folder.with_name(f".{folder.name}.{what}")
+
+
+def describe(manifest, folder):
+    """Return the lines that tell a user what is in a set: first what it is, then what was left out."""
+    counts = manifest["counts"]
+    sizes = " and ".join(f"{c['made']} {key}" for key, c in counts.items())
+    lines = [f"{folder}: {sizes} tiles, from {' and '.join(str(c['n_images_used']) for c in counts.values())} images"]
+    for key, c in counts.items():
+        if c["skipped"]:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in c["skipped"].items())
+            lines.append(f"{key}: skipped {sum(c['skipped'].values())} of {c['n_images']} images: {reasons}")
+        if c["constant_crops"]:
+            lines.append(f"{key}: passed over {c['constant_crops']} crops of one colour")
+        if c["made"] > c["distinct"]:
+            lines.append(f"{key}: {c['distinct']} of the {c['made']} tiles are distinct, the others are rotations")
+        elif c["made"] < c["requested"]:
+            lines.append(f"{key}: {c['made']} distinct tiles is all there is, {c['requested']} were wanted")
+    return lines

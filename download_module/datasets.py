@@ -1,0 +1,197 @@
+"""What is special to each data set: where it comes from, who may use it, which images are for the test.
+
+Everything here ends in a `Sources`: the image files of both sides and what the manifest says about them.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import skimage
+
+from download_module import fetch
+from util import UserError, list_images
+
+
+@dataclass(frozen=True)
+class Archive:
+    file: str
+    url: str
+    n_bytes: int
+    sha256: str | None  # None: its makers publish none
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The images of one data set. `test=None`: whole images of `train` are to be held out for the test."""
+
+    train: list[Path]
+    test: list[Path] | None
+    train_root: Path  # the manifest names an image relative to its root
+    test_root: Path | None
+    archives: tuple = ()  # of the dicts that `fetch` returns
+    licence: str = "that of its owner"
+    citation: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    archives: tuple[Archive, ...]
+    licence: str
+    citation: str
+    list_sides: Callable  # folders of the archives -> (train paths, test paths, train root, test root)
+    n_train: int = 10_000
+    n_test: int = 1_000
+
+
+def _list_div2k(train_dir, test_dir):
+    """The official split; its 100 validation images are the test (the real test images are not public)."""
+    return list_images(train_dir), list_images(test_dir), train_dir, test_dir
+
+
+def _list_mars(directory):
+    """The split by sol that comes in the archive; its validation list (1,640 images) is not used."""
+    train, test = (_read_list(directory, side) for side in ("train", "test"))
+    check_sols(train, test)
+    return train, test, directory, directory
+
+
+def _read_list(directory, side):
+    path = directory / f"{side}-calibrated-shuffled.txt"
+    if not path.is_file():
+        raise UserError(f"the Mars archive lacks {path.name}: download it again")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    names = sorted({line.split()[0] for line in lines if line.strip()})
+    missing = [name for name in names if not (directory / name).is_file()]
+    if missing or not names:
+        what = f"{missing[0]}, which {path.name} names" if missing else f"any image in {path.name}"
+        raise UserError(f"the Mars archive lacks {what}: download it again")
+    return [directory / name for name in names]
+
+
+def check_sols(train, test):
+    """Raise `UserError` when images of one sol, the Martian day that opens a file's name, are on both sides.
+
+    Images of one sol often show one scene, so such a test would measure memory.
+    """
+    sols = [{sol_of(path) for path in side} for side in (train, test)]
+    both = sorted(sols[0] & sols[1])
+    if both:
+        raise UserError(f"sol {both[0]} is in both lists of Mars, train and test: they leak, mend them")
+
+
+def sol_of(path):
+    """Return the first four digits of a Mars image's name; a name without them raises `UserError`."""
+    sol = re.match(r"\d{4}", path.name)
+    if not sol:
+        raise UserError(f"{path.name} does not begin with a sol (four digits): this is not a Mars image")
+    return sol.group()
+
+
+# Photographs and scientific images in scikit-image's wheel; no drawings and no test charts. Left out on
+# purpose: motorcycle_right, the stereo twin of motorcycle_left.
+SAMPLE_TRAIN = (
+    "astronaut.png", "brick.png", "camera.png", "cell.png", "coffee.png", "coins.png", "grass.png",
+    "gravel.png", "hubble_deep_field.jpg", "retina.jpg",
+)  # fmt: skip
+SAMPLE_TEST = ("chelsea.png", "ihc.png", "moon.png", "motorcycle_left.png", "rocket.jpg")
+
+
+def _list_sample():
+    """A fixed split of what is in the installed wheel: no network, and no call that would use one."""
+    root = Path(skimage.__file__).parent / "data"
+    for name in SAMPLE_TRAIN + SAMPLE_TEST:
+        if not (root / name).is_file():
+            raise UserError(f"scikit-image {skimage.__version__} lacks {name}: install version 0.22 or newer")
+    return [root / name for name in SAMPLE_TRAIN], [root / name for name in SAMPLE_TEST], root, root
+
+
+DATASETS = {
+    "div2k": Dataset(
+        archives=(
+            Archive(
+                "DIV2K_train_HR.zip",
+                "https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_train_HR.zip",
+                3_530_603_713,
+                "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335",
+            ),
+            Archive(
+                "DIV2K_valid_HR.zip",
+                "https://data.vision.ee.ethz.ch/cvl/DIV2K/DIV2K_valid_HR.zip",
+                448_993_893,
+                "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc",
+            ),
+        ),
+        licence="academic research purpose only; do not redistribute",
+        citation="Agustsson and Timofte, NTIRE 2017 Challenge on Single Image Super-Resolution: Dataset and "
+        "Study, CVPR Workshops 2017",
+        list_sides=_list_div2k,
+    ),
+    "mars": Dataset(
+        archives=(
+            Archive(
+                "msl-images.zip",
+                "https://zenodo.org/record/1049137/files/msl-images.zip?download=1",
+                60_635_475,
+                None,
+            ),
+        ),
+        licence="CC BY-SA 4.0",
+        citation="Stanboli and Wagstaff, Mars surface image (Curiosity rover) labeled data set, 2017, "
+        "doi:10.5281/zenodo.1049137; Wagstaff et al., Deep Mars: CNN Classification of Mars Imagery for the "
+        "PDS Imaging Atlas, IAAI 2018",
+        list_sides=_list_mars,
+    ),
+    "sample": Dataset(
+        archives=(),
+        licence="image by image, see data/README.txt in scikit-image",
+        citation="van der Walt et al., scikit-image: image processing in Python, PeerJ 2:e453, 2014",
+        list_sides=_list_sample,
+        n_train=100,
+        n_test=24,
+    ),
+}
+
+
+def get_archives(dataset, out, archives_dir=None, allow_unverified=False, progress=True):
+    """Download the archives of a data set to `out/_archives`, or take them from `archives_dir`.
+
+    Returns
+    -------
+    list of (path, dict): where each archive lies, and its {"file", "url", "bytes", "sha256", "verified"}.
+    """
+    got = []
+    for archive in dataset.archives:
+        if archives_dir is None:
+            path = Path(out) / "_archives" / archive.file
+            facts = fetch.fetch(archive.url, path, archive.n_bytes, archive.sha256, progress)
+        else:
+            path = Path(archives_dir) / archive.file
+            facts = fetch.take_archive(path, archive.n_bytes, archive.sha256, allow_unverified)
+        got.append((path, facts))
+    return got
+
+
+def open_sources(dataset, got, out, progress=True):
+    """Extract archives (from `get_archives`) to `out/_sources/<stem>` and list the images: a `Sources`."""
+    folders = [fetch.extract(path, Path(out) / "_sources" / path.stem, progress) for path, _ in got]
+    train, test, train_root, test_root = dataset.list_sides(*folders)
+    archives = tuple(facts for _, facts in got)
+    return Sources(train, test, train_root, test_root, archives, dataset.licence, dataset.citation)
+
+
+def own_images(images_dir, test_dir=None):
+    """List the user's own images, at any depth; equal or nested folders raise `UserError`."""
+    images_dir = Path(images_dir)
+    train = list_images(images_dir)
+    if test_dir is None:
+        return Sources(train, None, images_dir, None)
+    test_dir = Path(test_dir)
+    test = list_images(test_dir)
+    inner, outer = images_dir.resolve(), test_dir.resolve()
+    if inner == outer:
+        raise UserError(f"{images_dir} is the folder of both sides: train and test must not share an image")
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise UserError(f"{images_dir} and {test_dir} lie inside each other: move one of them out")
+    return Sources(train, test, images_dir, test_dir)

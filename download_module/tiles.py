@@ -1,0 +1,287 @@
+"""Cut source images into 128x128 tiles and write them, with their degraded twins, as a data set.
+
+First a plan is made, then it is cut. Tile k depends on the seed, the side and the sorted list of images only:
+not on how many tiles are made (the first n of many are the n-tile set) nor on how many processes make them.
+10,000 tiles of 800 images of 2040x1356 take about a minute on two cores (benchmarks/tiles.py measures it).
+"""
+
+import os
+import shutil
+import signal
+import threading
+import warnings
+import zlib
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from download_module.degrade import degrade
+from download_module.split import SPLITS, TILE_SIZE, n_positions
+from util import ImageError, UserError, read_image
+
+TILES_A_JOB = 100  # an image with more is decoded once for each hundred: then one image can use all cores
+TILES_A_PROCESS = 200  # fewer are cut here and now: starting a process takes as long
+FEW_POSITIONS = 2**16  # up to here all positions of an image are shuffled; beyond, drawn until new
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process does at a time: tiles of one image."""
+
+    path: Path
+    image: int  # its number in the sorted list of its side
+    tiles: tuple  # of (k, j, turn): tile k of the side is the j-th position of the image, turned further
+    folder: Path
+    split: int
+    seed: int
+    tasks: tuple
+    write: bool = True  # False: only find out whether the image has that many tiles
+
+
+@dataclass(frozen=True)
+class Done:
+    image: int
+    capacity: int  # how many tiles the image has, at least
+    enough: bool
+    places: tuple = ()  # of (k, y, x, rotation)
+    n_constant: int = 0
+    unreadable: bool = False
+
+
+def positions(seed, split, image, height, width):
+    """Yield all distinct crops of an image as (y, x, rotation), rotation counting quarter turns."""
+    rng = np.random.default_rng([seed, split, image])
+    n, n_x = n_positions(height, width), width - TILE_SIZE + 1
+    if n <= FEW_POSITIONS:
+        drawn = zip(rng.permutation(n).tolist(), rng.integers(4, size=n).tolist(), strict=True)
+    else:
+        drawn = _draw_new(rng, n)
+    for position, rotation in drawn:
+        y, x = divmod(position, n_x)
+        yield y, x, rotation
+
+
+def _draw_new(rng, n):
+    """Positions out of many: drawn until new, and when half are used up the rest is shuffled."""
+    seen = set()
+    while len(seen) < n // 2:
+        for position, rotation in zip(
+            rng.integers(n, size=64).tolist(), rng.integers(4, size=64).tolist(), strict=True
+        ):
+            if position not in seen:
+                seen.add(position)
+                yield position, rotation
+    rest = rng.permutation(np.setdiff1d(np.arange(n), list(seen)))
+    yield from zip(rest.tolist(), rng.integers(4, size=len(rest)).tolist(), strict=True)
+
+
+def plan_tiles(order, capacities, n):
+    """Return the first n tiles as (image, j): rounds over the images, each leaves when it has no more.
+
+    So few tiles touch as many images as they can. Fewer than n come back when there are no more.
+    """
+    tiles, j = [], 0
+    left = [i for i in order if capacities[i]]
+    while left and len(tiles) < n:
+        tiles += [(i, j) for i in left[: n - len(tiles)]]
+        j += 1
+        left = [i for i in left if capacities[i] > j]
+    return tiles
+
+
+def noise_rng(seed, split, k, task):
+    """The random numbers of one degraded tile: no two tiles and no two tasks share them."""
+    return np.random.default_rng([seed, split, k, zlib.crc32(task.encode())])
+
+
+def cut(job):
+    """Cut, degrade and write the tiles of one job; the image is decoded once. Returns a `Done`."""
+    try:
+        pixels = read_image(job.path)
+    except ImageError:
+        return Done(job.image, 0, False, unreadable=True)
+    wanted = defaultdict(list)
+    for k, j, turn in job.tiles:
+        wanted[j].append((k, turn))
+    last, places, n_usable, n_constant = max(wanted), [], 0, 0
+    if (pixels == pixels[0, 0]).all():
+        return Done(job.image, 0, False)
+    for y, x, rotation in positions(job.seed, job.split, job.image, *pixels.shape[:2]):
+        crop = pixels[y : y + TILE_SIZE, x : x + TILE_SIZE]
+        if (crop == crop[0, 0]).all():  # nothing to restore, and its PSNR is infinite
+            n_constant += 1
+            continue
+        for k, turn in wanted.get(n_usable, ()):
+            turns = (rotation + turn) % 4
+            if job.write:
+                _write_tile(job, k, np.ascontiguousarray(np.rot90(crop, turns)))
+            places.append((k, y, x, 90 * turns))
+        n_usable += 1
+        if n_usable > last:
+            break
+    return Done(job.image, n_usable, n_usable > last, tuple(places), n_constant)
+
+
+def _write_tile(job, k, target):
+    _save(job.folder / "hr" / tile_name(k), target)
+    for task in job.tasks:
+        degraded = degrade(target, task, noise_rng(job.seed, job.split, k, task))
+        _save(job.folder / task / tile_name(k), degraded)
+
+
+def tile_name(k):
+    return f"{k:05d}.png"
+
+
+def _save(path, array):
+    # Not util.write_image: the whole set is renamed when complete, so no file needs a rename of its own.
+    Image.fromarray(array).save(path, compress_level=1)
+
+
+@contextmanager
+def worker_pool(n_workers):
+    """Yield a pool of processes, or None for one worker: then the work is done in this process."""
+    if n_workers == 1:
+        yield None
+        return
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    pool = ProcessPoolExecutor(n_workers, get_context(method), initializer=_start_worker)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker():
+    """Leave Ctrl-C to the parent, and end when it is gone (a queue would wait for ever)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # Pillow's remarks on metadata, once for each process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    parent_process().join()
+    os._exit(1)
+
+
+def results(pool, jobs):
+    """Yield the `Done` of every job as it comes; on leaving early the other jobs are dropped."""
+    if pool is None:
+        yield from map(cut, jobs)
+        return
+    futures = [pool.submit(cut, job) for job in jobs]
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+        wait(futures)
+
+
+def cut_side(side, split, n, folder, *, seed, tasks, repeat=False, require=False, pool=None, bar=None):
+    """Plan and cut one side of a set into `folder`/hr and `folder`/<task>.
+
+    Parameters
+    ----------
+    side : split.Side; its capacities and skips are corrected by what the decoding finds
+    split : 0 for train, 1 for test
+    n : tiles wanted; where there are fewer distinct ones, all of them are made
+    repeat : go on with the other rotations of the same places when the distinct ones are used up
+    require : raise when n is out of reach
+    pool : from `worker_pool`
+    bar : tqdm, optional
+
+    Returns
+    -------
+    list of (source path, y, x, rotation in degrees) for each tile, and how many of them are distinct.
+
+    Raises
+    ------
+    UserError
+        When no image can be used, or n is required and out of reach.
+    """
+    order = np.random.default_rng([seed, split]).permutation(len(side.paths)).tolist()
+    n_before, total_before = (bar.n, bar.total) if bar is not None else (0, 0)
+    while True:
+        distinct = plan_tiles(order, side.capacities, n)
+        _check_enough(side, SPLITS[split], len(distinct), n, repeat, require)
+        tiles = repeat_tiles(distinct, n) if repeat else [(i, j, 0) for i, j in distinct]
+        for name in ("hr", *tasks):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / name).mkdir(parents=True)
+        if bar is not None:
+            bar.n, bar.total = n_before, total_before + len(tiles)
+            bar.refresh()
+        jobs = _make_jobs(side, tiles, folder, split, seed, tuple(tasks))
+        done = _cut_all(pool, jobs, bar)
+        if done is not None:
+            break
+        # An image has less than its header promised, and every later tile moves up. Before cutting anew, see
+        # whether that is true of others too.
+        for one in results(pool, [replace(job, write=False) for job in jobs]):
+            _correct(side, one)
+    constant = {one.image: 0 for one in done}
+    for one in done:
+        constant[one.image] = max(constant[one.image], one.n_constant)
+    if any(constant.values()):
+        side.n_constant = sum(constant.values())
+    places = sorted((k, one.image, *place) for one in done for k, *place in one.places)
+    return [(side.paths[image], *place) for _, image, *place in places], len(distinct)
+
+
+def repeat_tiles(distinct, n):
+    """Return n tiles as (image, j, turn): the distinct ones, then the same ones turned by 90, 180, 270."""
+    d = len(distinct)
+    return [(*distinct[k % d], k // d) for k in range(min(n, 4 * d))]
+
+
+def _check_enough(side, name, n_distinct, n, repeat, require):
+    if not n_distinct:
+        why = side.describe_skipped() or "there is no image"
+        raise UserError(f"no {name} tile can be cut ({why}): give images of at least {TILE_SIZE}x{TILE_SIZE}")
+    n_most = 4 * n_distinct if repeat else n_distinct
+    if require and n > n_most:
+        hint = "ask for fewer" if repeat else "ask for fewer, or let --repeat add their other rotations"
+        raise UserError(f"{n} {name} tiles are wanted and {n_distinct} distinct ones can be cut: {hint}")
+
+
+def _make_jobs(side, tiles, folder, split, seed, tasks):
+    """Group tiles by image, the images in the order in which they come, at most `TILES_A_JOB` to a job."""
+    of_image = defaultdict(list)
+    for k, (image, j, turn) in enumerate(tiles):
+        of_image[image].append((k, j, turn))
+    return [
+        Job(side.paths[image], image, tuple(mine[start : start + TILES_A_JOB]), folder, split, seed, tasks)
+        for image, mine in of_image.items()
+        for start in range(0, len(mine), TILES_A_JOB)
+    ]
+
+
+def _cut_all(pool, jobs, bar):
+    """Return the `Done` of all jobs, or None as soon as one image has not enough tiles."""
+    done = []
+    with closing(results(pool, jobs)) as coming:
+        for one in coming:
+            if not one.enough:
+                return None
+            done.append(one)
+            if bar is not None:
+                bar.update(len(one.places))
+    return done
+
+
+def _correct(side, one):
+    """Put down what the decoding of an image found, when it is less than its header promised."""
+    if one.unreadable and side.capacities[one.image]:
+        side.skipped["unreadable"] += 1
+    elif not one.enough and not one.capacity and side.capacities[one.image]:
+        side.skipped["of one colour"] += 1
+    if not one.enough:
+        side.capacities[one.image] = one.capacity
