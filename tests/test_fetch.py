@@ -1,0 +1,810 @@
+"""Downloads from a local server that misbehaves on command; archives built to do harm."""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections import namedtuple
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from download_module import fetch as module
+from download_module.fetch import extract, fetch, take_archive
+from util import UserError
+
+DATA = random.Random(1).randbytes(400_000)
+OTHER = random.Random(2).randbytes(len(DATA))
+SHA256 = hashlib.sha256(DATA).hexdigest()
+HALF = len(DATA) // 2
+ROOT = Path(__file__).parents[1]
+DiskUsage = namedtuple("DiskUsage", "total used free")
+
+
+class Server(ThreadingHTTPServer):
+    """Answers each request by the next behaviour of `script`, and well when the script is at its end."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script, self.requests, self.etag, self.release = [], [], '"v1"', threading.Event()
+
+    def url(self, path="/a.zip"):
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+    def ranges(self):
+        return [headers.get("Range") for headers in self.requests]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests.append(dict(self.headers))
+        behaviour = self.server.script.pop(0) if self.server.script else good
+        behaviour(self)
+
+    def log_message(self, *_):
+        pass
+
+    def head(self, status, **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
+
+def good(handler, data=DATA, cut=None, stall=False):
+    """A server that resumes: whole or from Range, unless If-Range names another version."""
+    start, etag = 0, handler.server.etag
+    wanted = handler.headers.get("Range")
+    if wanted and handler.headers.get("If-Range", etag) == etag:
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+    headers = {"ETag": etag} if etag else {}
+    if start:
+        headers["Content_Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+    handler.head(206 if start else 200, Content_Length=len(data) - start, **headers)
+    handler.wfile.write(data[start:cut])
+    if stall:
+        handler.wfile.flush()
+        handler.server.release.wait(30)
+
+
+def cut(handler):
+    good(handler, cut=HALF)
+
+
+def stall(handler):
+    good(handler, cut=HALF, stall=True)
+
+
+def no_range(handler):
+    handler.head(200, Content_Length=len(DATA))
+    handler.wfile.write(DATA)
+
+
+def unannounced(data):
+    """Neither Content-Length nor an end mark: the answer ends where the connection does."""
+    def behaviour(handler):
+        handler.head(200)
+        handler.wfile.write(data)
+    return behaviour
+
+
+def status(code, **headers):
+    return lambda handler: handler.head(code, Content_Length=0, **headers)
+
+
+def page(handler):
+    body = b"<html>Down for maintenance</html>"
+    handler.head(200, Content_Type="text/html", Content_Length=len(body))
+    handler.wfile.write(body)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.release.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch):
+    """The waits that were asked for; none is made."""
+    waits = []
+    monkeypatch.setattr(module, "_wait", waits.append)
+    return waits
+
+
+def get(server, tmp_path, sha256=SHA256, path="/a.zip"):
+    return fetch(server.url(path), tmp_path / "a.zip", len(DATA), sha256, progress=False)
+
+
+def names(directory):
+    return sorted(p.name for p in directory.iterdir())
+
+
+def no_disk(monkeypatch, free):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(free, 0, free))
+
+
+# ---- fetch: the good ways
+
+
+def test_fetch_writes_the_file_and_describes_it(server, tmp_path):
+    result = get(server, tmp_path / "new" / "folder")
+    assert (tmp_path / "new/folder/a.zip").read_bytes() == DATA
+    assert result == {"file": "a.zip", "url": server.url(), "bytes": len(DATA), "sha256": SHA256,
+                      "verified": True}
+    assert names(tmp_path / "new/folder") == ["a.zip", "a.zip.sha256"]
+
+
+def test_a_good_file_is_neither_fetched_nor_read_again(server, tmp_path, monkeypatch):
+    first = get(server, tmp_path)
+    monkeypatch.setattr(module, "_digest", None)
+    assert get(server, tmp_path, SHA256.upper()) == first
+    assert len(server.requests) == 1
+
+
+def test_a_good_file_put_there_by_hand_is_taken(server, tmp_path):
+    (tmp_path / "a.zip").write_bytes(DATA)
+    assert get(server, tmp_path)["verified"] is True
+    assert server.requests == []
+
+
+def test_the_record_is_what_sha256sum_reads(server, tmp_path):
+    get(server, tmp_path)
+    assert (tmp_path / "a.zip.sha256").read_text() == f"{SHA256}  a.zip\n"
+
+
+def test_a_touched_file_is_read_again(server, tmp_path):
+    get(server, tmp_path)
+    (tmp_path / "a.zip").write_bytes(OTHER)
+    os.utime(tmp_path / "a.zip", ns=(1, 1))
+    get(server, tmp_path)
+    assert len(server.requests) == 2
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_a_wrong_file_is_kept_until_a_good_one_is_there(server, tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"old")
+    server.script = [status(404)]
+    with pytest.raises(UserError):
+        get(server, tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == b"old"
+    get(server, tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_redirects_are_followed(server, tmp_path):
+    server.script = [status(301, Location="/elsewhere/a.zip")]
+    get(server, tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert len(server.requests) == 2
+
+
+def test_progress_shows_only_when_asked(server, tmp_path, capsys):
+    fetch(server.url(), tmp_path / "a.zip", len(DATA), SHA256, progress=True)
+    shown = capsys.readouterr().err
+    fetch(server.url(), tmp_path / "b.zip", len(DATA), SHA256, progress=False)
+    assert "a.zip" in shown and "400k/400k" in shown
+    assert capsys.readouterr().err == ""
+
+
+# ---- fetch: interruptions
+
+
+def test_a_cut_connection_is_resumed(server, tmp_path, waits):
+    server.script = [cut]
+    get(server, tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    first, second = server.ranges()
+    start = int(second.removeprefix("bytes=").removesuffix("-"))
+    assert first is None and 0 < start <= HALF
+    assert server.requests[1]["If-Range"] == '"v1"'
+    assert waits == [1]
+
+
+def test_a_kill_is_resumed(server, tmp_path):
+    server.script = [stall]
+    code = ("import sys; from download_module.fetch import fetch; "
+            "fetch(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], progress=False)")
+    process = subprocess.Popen([sys.executable, "-c", code, server.url(), tmp_path / "a.zip", str(len(DATA)),
+                                SHA256], cwd=ROOT)
+    part = tmp_path / "a.zip.part"
+    try:
+        while process.poll() is None and not (part.exists() and part.stat().st_size > 0):
+            time.sleep(0.01)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    size = part.stat().st_size
+    assert part.read_bytes() == DATA[:size] and not (tmp_path / "a.zip").exists()
+    get(server, tmp_path)
+    assert server.ranges() == [None, f"bytes={size}-"]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert names(tmp_path) == ["a.zip", "a.zip.sha256"]
+
+
+def test_ctrl_c_leaves_what_has_arrived(server, tmp_path, monkeypatch):
+    class Interrupted(module.tqdm):
+        def update(self, n=1):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "tqdm", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            get(server, tmp_path)
+    size = (tmp_path / "a.zip.part").stat().st_size
+    get(server, tmp_path)
+    assert size > 0 and server.ranges() == [None, f"bytes={size}-"]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def leave_part(tmp_path, data, version='"v1"'):
+    (tmp_path / "a.zip.part").write_bytes(data)
+    if version:
+        (tmp_path / "a.zip.part.etag").write_text(version)
+
+
+def test_a_server_that_ignores_range_is_read_from_the_start(server, tmp_path):
+    leave_part(tmp_path, DATA[:1000])
+    server.script = [no_range]
+    get(server, tmp_path)
+    assert server.ranges() == ["bytes=1000-"]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_halves_of_two_versions_are_not_joined(server, tmp_path):
+    leave_part(tmp_path, OTHER[:1000], version='"v0"')
+    get(server, tmp_path, sha256=None)
+    assert server.requests[0]["If-Range"] == '"v0"'
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_a_part_of_unknown_version_is_resumed_only_under_a_published_checksum(server, tmp_path):
+    leave_part(tmp_path, DATA[:1000], version=None)
+    get(server, tmp_path)
+    (tmp_path / "a.zip").unlink()
+    (tmp_path / "a.zip.sha256").unlink()
+    leave_part(tmp_path, OTHER[:1000], version=None)
+    get(server, tmp_path, sha256=None)
+    assert server.ranges() == ["bytes=1000-", None]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_a_weak_etag_is_not_sent_as_if_range(server, tmp_path):
+    server.etag, server.script = 'W/"v1"', [cut]
+    get(server, tmp_path)
+    assert "If-Range" not in server.requests[1]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("answer", [
+    status(416, Content_Range=f"bytes */{len(DATA)}"),
+    status(206, Content_Range=f"bytes 5-{len(DATA) - 1}/{len(DATA)}"),
+    status(206),
+], ids=["416", "another range", "206 without a range"])
+def test_a_part_that_cannot_be_continued_is_started_over(server, tmp_path, answer):
+    leave_part(tmp_path, DATA[:1000])
+    server.script = [answer]
+    get(server, tmp_path)
+    assert server.ranges() == ["bytes=1000-", None]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_a_complete_part_needs_no_request(server, tmp_path):
+    leave_part(tmp_path, DATA)
+    get(server, tmp_path)
+    assert server.requests == []
+    assert names(tmp_path) == ["a.zip", "a.zip.sha256"]
+
+
+def test_a_part_that_is_too_long_is_started_over(server, tmp_path):
+    leave_part(tmp_path, DATA + b"x")
+    get(server, tmp_path)
+    assert server.ranges() == [None]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("code", [408, 429, 500, 503])
+def test_a_busy_server_is_asked_again(server, tmp_path, waits, code):
+    server.script = [status(code), status(code)]
+    get(server, tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert waits == [1, 2]
+
+
+def test_a_silent_server_is_asked_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TIMEOUT", (5, 0.2))
+    server.script = [stall]
+    get(server, tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert len(server.requests) == 2
+
+
+def test_it_gives_up_after_the_retries_and_keeps_the_part(server, tmp_path, waits):
+    server.script = [cut] + [status(503)] * 20
+    with pytest.raises(UserError, match="503"):
+        get(server, tmp_path)
+    assert waits == [1, 2, 3, 4, 5, 6]
+    assert (tmp_path / "a.zip.part").stat().st_size > 0
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_it_gives_up_on_a_server_that_always_cuts_at_the_same_place(server, tmp_path):
+    server.etag, server.script = "", [cut] * 20
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        get(server, tmp_path, sha256=None)
+    assert len(server.script) > 0
+
+
+def test_no_server(server, tmp_path, waits):
+    url = server.url()
+    server.server_close()
+    with pytest.raises(UserError, match="ConnectionError"):
+        fetch(url, tmp_path / "a.zip", len(DATA), SHA256, progress=False)
+    assert len(waits) == module.N_RETRIES
+
+
+def test_waits_grow_and_differ_between_clients(monkeypatch):
+    monkeypatch.undo()
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    for failures in [1, 2, 3, 4, 5, 6] * 2:
+        module._wait(failures)
+    assert all(0.75 * 2**n <= s <= 1.25 * 2**n for n, s in enumerate(slept[:6]))
+    assert slept[:6] != slept[6:]
+
+
+# ---- fetch: refusals
+
+
+@pytest.mark.parametrize(("answer", "message"), [
+    (status(404), "404"),
+    (status(403), "403"),
+    (status(204), "204"),
+    (page, "text/html"),
+    (lambda handler: good(handler, DATA[:-1]), f"offers {len(DATA) - 1} bytes"),
+    (lambda handler: good(handler, DATA + b"x"), f"offers {len(DATA) + 1} bytes"),
+    (unannounced(DATA + b"x"), "more than"),
+    (lambda handler: good(handler, OTHER), "SHA-256"),
+    (unannounced(OTHER), "SHA-256"),
+], ids=["404", "403", "204", "page", "short", "long", "endless", "other content", "other content, unannounced"])
+def test_a_hopeless_answer_ends_it_at_once(server, tmp_path, answer, message):
+    server.script = [answer]
+    with pytest.raises(UserError, match=message):
+        get(server, tmp_path)
+    assert len(server.requests) == 1
+    assert not {"a.zip", "a.zip.part", "a.zip.sha256"} & set(names(tmp_path))
+
+
+@pytest.mark.parametrize("answer", [status(404), page, status(206, Content_Range="bytes 1000-1999/2000")],
+                         ids=["404", "page", "another total"])
+def test_a_refusal_leaves_what_has_arrived(server, tmp_path, answer):
+    leave_part(tmp_path, DATA[:1000])
+    server.script = [answer]
+    with pytest.raises(UserError):
+        get(server, tmp_path)
+    assert (tmp_path / "a.zip.part").read_bytes() == DATA[:1000]
+
+
+def test_a_file_that_ends_early_is_never_taken(server, tmp_path):
+    server.script = [unannounced(DATA[:1000]), status(416)] * 20
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        get(server, tmp_path, sha256=None)
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_after_wrong_content_the_next_run_starts_afresh(server, tmp_path):
+    leave_part(tmp_path, OTHER[:1000])
+    with pytest.raises(UserError, match="SHA-256"):
+        get(server, tmp_path)
+    get(server, tmp_path)
+    assert server.ranges() == ["bytes=1000-", None]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/a.zip", "http://"])
+def test_an_address_that_is_none(tmp_path, waits, url):
+    with pytest.raises(UserError, match="check the address"):
+        fetch(url, tmp_path / "a.zip", 10, progress=False)
+    assert waits == []
+
+
+def test_a_loop_of_redirects_ends(server, tmp_path):
+    server.script = [status(302, Location="/a.zip")] * 100
+    with pytest.raises(UserError, match="redirect"):
+        get(server, tmp_path)
+
+
+def test_a_folder_of_that_name(server, tmp_path):
+    (tmp_path / "a.zip").mkdir()
+    with pytest.raises(UserError, match="is a folder"):
+        get(server, tmp_path)
+    assert server.requests == []
+
+
+def test_download_needs_disk_for_what_is_missing(server, tmp_path, monkeypatch):
+    no_disk(monkeypatch, module.DISK_MARGIN + len(DATA) - 1)
+    with pytest.raises(UserError, match=r"0\.10 GB free .* are needed"):
+        get(server, tmp_path)
+    assert server.requests == []
+    leave_part(tmp_path, DATA[:1])
+    get(server, tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+@pytest.mark.skipif(module.fcntl is None, reason="no locks here")
+def test_two_processes_do_not_write_one_file(server, tmp_path):
+    with (tmp_path / "a.zip.part.lock").open("w") as file:
+        module._lock(file, tmp_path)
+        with pytest.raises(UserError, match="another process"):
+            get(server, tmp_path)
+    get(server, tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+# ---- fetch: without a published checksum
+
+
+def test_the_first_download_is_trusted_and_recorded(server, tmp_path):
+    first = get(server, tmp_path, sha256=None)
+    assert first["sha256"] == SHA256 and first["verified"] is False
+    assert get(server, tmp_path, sha256=None) == first
+    assert len(server.requests) == 1
+
+
+def test_a_later_download_must_match_the_record(server, tmp_path):
+    get(server, tmp_path, sha256=None)
+    (tmp_path / "a.zip").unlink()
+    server.script = [lambda handler: good(handler, OTHER)]
+    with pytest.raises(UserError, match=r"recorded in .*a\.zip\.sha256"):
+        get(server, tmp_path, sha256=None)
+    assert names(tmp_path) == ["a.zip.part.lock", "a.zip.sha256"]
+    assert get(server, tmp_path, sha256=None)["sha256"] == SHA256
+
+
+def test_a_changed_file_is_replaced_by_the_recorded_one(server, tmp_path):
+    get(server, tmp_path, sha256=None)
+    (tmp_path / "a.zip").write_bytes(OTHER)
+    os.utime(tmp_path / "a.zip", ns=(1, 1))
+    get(server, tmp_path, sha256=None)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_a_broken_record_is_not_trusted_anew(server, tmp_path):
+    (tmp_path / "a.zip.sha256").write_text("rubbish")
+    with pytest.raises(UserError, match="holds no SHA-256"):
+        get(server, tmp_path, sha256=None)
+    assert server.requests == []
+
+
+# ---- take_archive
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(DATA)
+    return path
+
+
+def test_take_archive(archive):
+    assert take_archive(archive, len(DATA), SHA256.upper()) == {
+        "file": "a.zip", "url": None, "bytes": len(DATA), "sha256": SHA256, "verified": True}
+    assert names(archive.parent) == ["a.zip"]
+
+
+def test_take_archive_without_a_published_checksum(archive):
+    result = take_archive(archive, len(DATA))
+    assert result["sha256"] == SHA256 and result["verified"] is False
+
+
+@pytest.mark.parametrize(("n_bytes", "sha256", "message"), [
+    (len(DATA) + 1, SHA256, "400000 bytes, not 400001"),
+    (len(DATA) + 1, None, "400000 bytes, not 400001"),
+    (len(DATA), "0" * 64, SHA256),
+])
+def test_take_archive_refuses_another_file(archive, n_bytes, sha256, message):
+    with pytest.raises(UserError, match=rf"{message}.*--allow-unverified"):
+        take_archive(archive, n_bytes, sha256)
+    assert take_archive(archive, n_bytes, sha256, allow_unverified=True) == {
+        "file": "a.zip", "url": None, "bytes": len(DATA), "sha256": SHA256, "verified": False}
+
+
+def test_take_archive_compares_to_the_record(server, tmp_path):
+    get(server, tmp_path, sha256=None)
+    (tmp_path / "a.zip").write_bytes(OTHER)
+    os.utime(tmp_path / "a.zip", ns=(1, 1))
+    with pytest.raises(UserError, match=SHA256):
+        take_archive(tmp_path / "a.zip", len(DATA))
+
+
+def test_take_archive_missing(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        take_archive(tmp_path / "a.zip", 10, SHA256, allow_unverified=True)
+
+
+# ---- extract
+
+FILES = {"set/": b"", "set/1.png": DATA[:1000], "set/2.png": DATA[1000:200_000], "README.txt": b"hello\n" * 99}
+
+
+def write_zip(path, files=FILES, method=zipfile.ZIP_DEFLATED):
+    """`files`: name or ZipInfo -> bytes; a list of pairs may hold a name twice."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in files.items() if isinstance(files, dict) else files:
+            archive.writestr(name, data)
+    return path
+
+
+def read_tree(directory):
+    return {p.relative_to(directory).as_posix(): p.read_bytes() for p in directory.rglob("*")
+            if p.is_file() and p.name != module.MARKER}
+
+
+def expected(files=FILES):
+    return {name: data for name, data in files.items() if not name.endswith("/")}
+
+
+def unzip(tmp_path):
+    return extract(tmp_path / "a.zip", tmp_path / "out", progress=False)
+
+
+def refused(tmp_path, message):
+    """The archive is refused and there is no trace of it, inside the target's folder or out of it."""
+    before = names(tmp_path)
+    with pytest.raises(UserError, match=message):
+        unzip(tmp_path)
+    assert names(tmp_path) == before
+    assert not (tmp_path.parent / "evil").exists()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_extract(tmp_path, method):
+    write_zip(tmp_path / "a.zip", method=method)
+    assert unzip(tmp_path) == tmp_path / "out"
+    assert read_tree(tmp_path / "out") == expected()
+    assert names(tmp_path) == ["a.zip", "out"]
+
+
+def test_a_finished_extraction_is_reused(tmp_path, monkeypatch):
+    unzip_twice = write_zip(tmp_path / "a.zip").parent
+    unzip(unzip_twice)
+    os.utime(tmp_path / "a.zip", ns=(1, 1))
+    monkeypatch.setattr(module, "_unpack", None)
+    unzip(unzip_twice)
+    assert read_tree(tmp_path / "out") == expected()
+
+
+def test_another_archive_replaces_it(tmp_path):
+    write_zip(tmp_path / "a.zip")
+    unzip(tmp_path)
+    files = {**FILES, "set/2.png": OTHER[1000:200_000]}
+    del files["set/1.png"]
+    write_zip(tmp_path / "a.zip", files)
+    unzip(tmp_path)
+    assert read_tree(tmp_path / "out") == expected(files)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"short")], ids=["lost", "short"])
+def test_a_spoilt_extraction_is_made_again(tmp_path, spoil):
+    write_zip(tmp_path / "a.zip")
+    unzip(tmp_path)
+    spoil(tmp_path / "out/set/1.png")
+    unzip(tmp_path)
+    assert read_tree(tmp_path / "out") == expected()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_interrupted_extraction_leaves_nothing_and_then_works(tmp_path, monkeypatch, error):
+    write_zip(tmp_path / "a.zip")
+    written = []
+
+    class Interrupted(module.tqdm):
+        def update(self, n=1):
+            written.append(n)
+            if len(written) == 3:
+                raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "tqdm", Interrupted)
+        with pytest.raises(error):
+            unzip(tmp_path)
+    assert names(tmp_path) == ["a.zip"]
+    unzip(tmp_path)
+    assert read_tree(tmp_path / "out") == expected()
+
+
+def test_what_a_killed_extraction_left_is_removed(tmp_path):
+    write_zip(tmp_path / "a.zip")
+    for name in (".out.unpacking", ".out.old"):
+        (tmp_path / name / "set").mkdir(parents=True)
+        (tmp_path / name / "set" / "stray.png").write_bytes(b"half")
+    unzip(tmp_path)
+    assert read_tree(tmp_path / "out") == expected()
+    assert names(tmp_path) == ["a.zip", "out"]
+
+
+def test_a_failed_replacement_keeps_the_old_extraction(tmp_path):
+    write_zip(tmp_path / "a.zip")
+    unzip(tmp_path)
+    content = write_zip(tmp_path / "a.zip", {"b": DATA}, zipfile.ZIP_STORED).read_bytes()
+    (tmp_path / "a.zip").write_bytes(content.replace(DATA, OTHER))
+    refused(tmp_path, "CRC")
+    assert read_tree(tmp_path / "out") == expected()
+
+
+def test_a_folder_of_the_user_is_not_touched(tmp_path):
+    write_zip(tmp_path / "a.zip")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    refused(tmp_path, "was not unpacked here")
+    assert read_tree(tmp_path / "out") == {"mine.txt": b"mine"}
+
+
+def test_a_link_to_another_disk_is_followed(tmp_path):
+    write_zip(tmp_path / "a.zip")
+    (tmp_path / "disk" / "out").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "out")
+    unzip(tmp_path)
+    assert (tmp_path / "out").is_symlink()
+    assert read_tree(tmp_path / "disk" / "out") == expected()
+
+
+@pytest.mark.parametrize("name", ["/evil", "../evil", "a/../../evil", "..", "a/..", "C:/evil", "C:evil",
+                                  "..\\evil", "\\evil", "a//b", "./a", "a/./b", "/"])
+def test_names_that_lead_outside_are_refused(tmp_path, name):
+    write_zip(tmp_path / "a.zip", {"good.png": b"x", name: b"evil"})
+    refused(tmp_path, "lead outside")
+
+
+@pytest.mark.parametrize("name", [b"bad\0.png", b"\0ad1.png"])
+def test_a_name_with_a_nul_is_refused(tmp_path, name):
+    write_zip(tmp_path / "a.zip", {"good.png": b"x", "bad1.png": b"evil"})
+    patched = (tmp_path / "a.zip").read_bytes().replace(b"bad1.png", name)
+    (tmp_path / "a.zip").write_bytes(patched)
+    refused(tmp_path, "lead outside")
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
+def test_links_and_special_files_are_refused(tmp_path, kind):
+    member = zipfile.ZipInfo("link")
+    member.external_attr = (kind | 0o777) << 16
+    write_zip(tmp_path / "a.zip", [("good.png", b"x"), (member, "/etc/passwd")])
+    refused(tmp_path, "a link or special file")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("twice", [("a.png", "a.png"), ("a.png", "A.PNG"), ("a", "a/"), (module.MARKER, "b")])
+def test_duplicates_are_refused(tmp_path, twice):
+    write_zip(tmp_path / "a.zip", [(name, b"") for name in twice])
+    refused(tmp_path, "occurs twice")
+
+
+@pytest.mark.parametrize("both", [("a", "a/b"), ("a/b", "a")])
+def test_a_name_that_is_file_and_folder_is_refused(tmp_path, both):
+    write_zip(tmp_path / "a.zip", [(name, b"x") for name in both])
+    refused(tmp_path, "damaged")
+
+
+def patch_central(path, name, offset, code, value):
+    """Set one field of a member's entry in the table of contents."""
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(name.encode()) - 46
+    assert content[entry:entry + 4] == b"PK\1\2"
+    struct.pack_into(code, content, entry + offset, value)
+    path.write_bytes(content)
+
+
+def test_encrypted_members_are_refused(tmp_path):
+    patch_central(write_zip(tmp_path / "a.zip"), "README.txt", 8, "<H", 0x1)
+    refused(tmp_path, "encrypted")
+
+
+def test_unusual_compression_is_refused(tmp_path):
+    write_zip(tmp_path / "a.zip", method=zipfile.ZIP_LZMA)
+    refused(tmp_path, "unusual method")
+
+
+def test_a_bomb_is_refused(tmp_path):
+    write_zip(tmp_path / "a.zip", {"bomb": bytes(module.RATIO_FREE + 1)})
+    refused(tmp_path, "a zip bomb")
+
+
+def test_a_small_file_may_shrink_much(tmp_path):
+    write_zip(tmp_path / "a.zip", {"blank": bytes(module.RATIO_FREE)})
+    unzip(tmp_path)
+    assert (tmp_path / "out" / "blank").stat().st_size == module.RATIO_FREE
+
+
+def test_a_declared_total_over_the_limit_is_refused(tmp_path, monkeypatch):
+    total = sum(map(len, FILES.values()))
+    write_zip(tmp_path / "a.zip")
+    monkeypatch.setattr(module, "MAX_UNPACKED", total - 1)
+    refused(tmp_path, "unpacks to")
+    monkeypatch.setattr(module, "MAX_UNPACKED", total)
+    unzip(tmp_path)
+    assert read_tree(tmp_path / "out") == expected()
+
+
+@pytest.mark.parametrize("size", [10, 5000], ids=["more than declared", "less than declared"])
+def test_a_member_of_another_size_than_declared_is_refused(tmp_path, size):
+    patch_central(write_zip(tmp_path / "a.zip"), "README.txt", 24, "<L", size)
+    refused(tmp_path, "damaged")
+
+
+def test_no_more_than_declared_is_written_even_under_a_forged_crc(tmp_path):
+    path = write_zip(tmp_path / "a.zip")
+    patch_central(path, "README.txt", 24, "<L", 10)
+    patch_central(path, "README.txt", 16, "<L", zipfile.crc32(FILES["README.txt"][:10]))
+    unzip(tmp_path)
+    assert (tmp_path / "out" / "README.txt").read_bytes() == FILES["README.txt"][:10]
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_a_truncated_zip_is_refused(tmp_path, keep):
+    content = write_zip(tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(content[:int(keep * len(content)) if keep < 1 else keep])
+    refused(tmp_path, "not a zip")
+
+
+@pytest.mark.parametrize("content", [b"<html>Not found</html>", OTHER], ids=["page", "noise"])
+def test_something_else_than_a_zip_is_refused(tmp_path, content):
+    (tmp_path / "a.zip").write_bytes(content)
+    refused(tmp_path, "not a zip")
+
+
+@pytest.mark.parametrize("position", range(0, 1800, 40))
+def test_a_changed_byte_is_refused_or_harmless(tmp_path, position):
+    content = bytearray(write_zip(tmp_path / "a.zip", {"a/1.png": DATA[:1000], "b.txt": b"hello " * 99,
+                                                       "c.txt": DATA[:100]}).read_bytes())
+    content[position % len(content)] ^= 0xFF
+    (tmp_path / "a.zip").write_bytes(content)
+    try:
+        unzip(tmp_path)
+    except UserError:
+        assert names(tmp_path) == ["a.zip"]
+    else:
+        found = sorted(read_tree(tmp_path / "out").values())
+        assert found == sorted([DATA[:1000], b"hello " * 99, DATA[:100]])
+
+
+def test_no_archive(tmp_path):
+    refused(tmp_path, "does not exist")
+
+
+def test_extract_needs_disk(tmp_path, monkeypatch):
+    write_zip(tmp_path / "a.zip")
+    needed = sum(map(len, FILES.values())) + module.DISK_MARGIN
+    no_disk(monkeypatch, needed - 1)
+    refused(tmp_path, "free")
+    no_disk(monkeypatch, needed)
+    unzip(tmp_path)
+    assert read_tree(tmp_path / "out") == expected()
+
+
+@pytest.mark.skipif(module.fcntl is None, reason="no locks here")
+def test_two_processes_do_not_unpack_one_archive(tmp_path):
+    with write_zip(tmp_path / "a.zip").open("rb") as file:
+        module._lock(file, tmp_path)
+        refused(tmp_path, "another process")
+    unzip(tmp_path)
+    assert read_tree(tmp_path / "out") == expected()
