@@ -6,6 +6,7 @@ Arrays are batch first, `(N, H, W, C)`, uint8 in 0..255 unless a docstring says 
 import errno
 import json
 import os
+import re
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -86,6 +87,8 @@ def replacing(path):
 def write_json(path, value):
     """Write `value` as strict JSON (no NaN or infinity: ValueError), all of it or nothing."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    # A list of numbers on one line, so that a thousand scores do not make a thousand lines of diff.
+    text = re.sub(r"\[[-\d.,\s]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

@@ -1,0 +1,100 @@
+"""Classical methods, from Pillow and scikit-image: what a network has to beat. No Keras in here.
+
+Each denoiser has one setting, chosen on validation tiles. Tiles are shared among worker processes.
+"""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+from PIL import Image
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
+from tqdm import tqdm
+
+import util
+from download_module.degrade import SIGMA, downscale, scale_of, upscale
+
+SIGMA_UNIT = SIGMA / util.DATA_RANGE  # of the noise, in 0..1
+
+
+def lanczos(target, degraded, scale):
+    """Enlarge the low-resolution tile by Lanczos (window 3) where the input was enlarged by bicubic."""
+    return upscale(downscale(target, scale), scale, Image.Resampling.LANCZOS)
+
+
+def non_local_means(target, degraded, strength):
+    """Buades et al., CVPR 2005; `strength` is the filter's h in units of the noise sigma."""
+    return util.to_uint8(denoise_nl_means(
+        degraded / util.DATA_RANGE, patch_size=5, patch_distance=6, h=strength * SIGMA_UNIT, sigma=SIGMA_UNIT,
+        fast_mode=True, channel_axis=-1,
+    ))
+
+
+def total_variation(target, degraded, weight):
+    """Chambolle, JMIV 20, 2004, all channels together."""
+    return util.to_uint8(denoise_tv_chambolle(degraded / util.DATA_RANGE, weight=weight, channel_axis=-1))
+
+
+def wavelet(target, degraded, strength):
+    """BayesShrink soft thresholds in YCbCr; `strength` multiplies the noise sigma given to it."""
+    return util.to_uint8(denoise_wavelet(
+        degraded / util.DATA_RANGE, sigma=strength * SIGMA_UNIT, method="BayesShrink", mode="soft",
+        convert2ycbcr=True, channel_axis=-1,
+    ))
+
+
+METHODS = {method.__name__: method for method in (lanczos, non_local_means, total_variation, wavelet)}
+_DENOISER_SETTINGS = {
+    "non_local_means": (0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2),
+    "total_variation": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8),
+    "wavelet": (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5),
+}
+
+
+def settings_for(task):
+    """Return {method's name: settings to choose from} for a task: denoisers, an enlarger, or none."""
+    if "noise" in task:
+        return _DENOISER_SETTINGS
+    return {"lanczos": (scale_of(task),)} if scale_of(task) else {}
+
+
+def choose_settings(task, validation_pair, pool):
+    """Choose each method's setting by mean PSNR on validation tiles.
+
+    Parameters
+    ----------
+    task : a task of `download_module.degrade.TASKS`
+    validation_pair : (target, degraded), uint8 (N, H, W, 3); the first 20 tiles are used
+    pool : what `workers` returns
+
+    Returns
+    -------
+    {method's name: setting}
+    """
+    target, degraded = (array[:20] for array in validation_pair)
+
+    def score(name, setting):
+        return np.mean(util.psnr_of_mse(util.mse(target, restore(name, setting, target, degraded, pool))))
+
+    return {
+        name: settings[0] if len(settings) == 1 else max(settings, key=partial(score, name))
+        for name, settings in settings_for(task).items()
+    }
+
+
+def restore(name, setting, target, degraded, pool, progress=False):
+    """Apply one method to tiles, each alone: uint8 (N, H, W, 3), 0..255, as the inputs."""
+    tiles = pool.map(partial(_restore_one, name, setting), target, degraded, chunksize=4)
+    return np.stack(list(tqdm(tiles, total=len(target), unit="tile", desc=name, disable=not progress)))
+
+
+def workers():
+    """Start the worker processes for `restore`, a context manager."""
+    # Not forked: TensorFlow's threads would not survive that.
+    return ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+
+
+def _restore_one(name, setting, target, degraded):
+    return METHODS[name](target, degraded, setting)
