@@ -88,7 +88,7 @@ def write_json(path, value):
     """Write `value` as strict JSON (no NaN or infinity: ValueError), all of it or nothing."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
     # A list of numbers on one line, so that a thousand scores do not make a thousand lines of diff.
-    text = re.sub(r"\[[-\d.,\s]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
+    text = re.sub(r"\[\n[-+\d.e,\s]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 

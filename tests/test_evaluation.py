@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+import classical
+import evaluation
+import util
+from download_module.degrade import add_noise, degrade
+
+N, SIZE = 3, 32
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with classical.workers() as pool:
+        yield pool
+
+
+def smooth_tiles(n=N, size=SIZE):
+    """Planted tiles y = 5 + 3x of different slopes: one misaligned or swapped tile shows."""
+    x = np.arange(size)
+    return np.stack([np.dstack([np.tile(5 + (i + 1) * x, (size, 1))] * 3) for i in range(n)]).astype(np.uint8)
+
+
+def noisy(target):
+    return np.stack([add_noise(tile, np.random.default_rng(i)) for i, tile in enumerate(target)])
+
+
+def test_score_keeps_the_order_of_the_tiles_and_both_means():
+    target = smooth_tiles()
+    restored = target.copy()
+    restored[1] += 10
+    restored[2] += 20
+    score = evaluation.score(target, restored)
+    psnrs = [util.PSNR_OF_EQUAL, 10 * np.log10(255**2 / 100), 10 * np.log10(255**2 / 400)]
+    np.testing.assert_allclose(score["psnr_tiles"], psnrs, atol=1e-5)
+    assert score["psnr"] == pytest.approx(np.mean(psnrs), abs=1e-5)
+    assert score["psnr_of_mean_mse"] == pytest.approx(10 * np.log10(255**2 / (500 / 3)), abs=1e-5)
+    assert len(score["ssim_tiles"]) == N
+
+
+def test_a_shift_by_one_pixel_is_seen():
+    target = smooth_tiles()
+    restored = np.roll(target, 1, axis=2)
+    assert evaluation.score(target, restored)["psnr"] < evaluation.score(target, target)["psnr"] - 20
+
+
+def test_paired_difference_is_paired():
+    values = np.array([20.0, 30.0, 40.0, 50.0])
+    difference = evaluation.paired_difference(values + 0.5, values)
+    assert difference == {"mean": 0.5, "low": 0.5, "high": 0.5}
+
+
+def test_the_interval_of_a_difference_holds_its_mean():
+    rng = np.random.default_rng(1)
+    difference = evaluation.paired_difference(rng.normal(1, 1, 400), np.zeros(400))
+    assert difference["low"] < difference["mean"] < difference["high"]
+    assert difference["high"] - difference["low"] == pytest.approx(2 * 1.96 / 20, rel=0.2)
+
+
+@pytest.mark.parametrize("name", ["non_local_means", "total_variation", "wavelet"])
+def test_denoisers_denoise_every_tile_in_its_place(pool, name):
+    target = smooth_tiles()
+    degraded = noisy(target)
+    settings = classical.settings_for("noise_s64")[name]
+    restored = classical.restore(name, settings[len(settings) // 2], target, degraded, pool)
+    assert restored.dtype == np.uint8
+    assert (util.mse(target, restored) < util.mse(target, degraded) / 2).all()
+
+
+def test_lanczos_enlarges_the_low_resolution_tile(pool):
+    target = smooth_tiles()
+    restored = classical.restore("lanczos", 4, target, np.zeros_like(target), pool)
+    assert (util.psnr_of_mse(util.mse(target, restored)) > 30).all()
+
+
+def test_settings_are_chosen_on_the_validation_tiles(pool):
+    target = smooth_tiles()
+    degraded = noisy(target)
+    chosen = classical.choose_settings("noise_s64", (target, degraded), pool)
+    clean = classical.choose_settings("noise_s64", (target, target), pool)
+    assert chosen["total_variation"] > clean["total_variation"]
+
+
+def test_sr_x8_is_enlarged_by_eight(pool):
+    target = smooth_tiles()
+    assert classical.choose_settings("sr_x8", (target, target), pool) == {"lanczos": 8}
+
+
+def test_every_method_is_scored_on_the_same_tiles_and_a_loss_is_said():
+    target = smooth_tiles()
+    degraded = noisy(target)
+    fields, images = evaluation.evaluate("noise_s64", (target, degraded), (target, degraded), lambda tiles: tiles)
+    assert list(images) == list(fields["methods"]) == [
+        "input", "non_local_means", "total_variation", "wavelet", "restored"]
+    assert {len(scores["psnr_tiles"]) for scores in fields["methods"].values()} == {N}
+    assert fields["differences"]["restored - input"]["mean"] == 0
+    assert fields["best_without_network"] in fields["warning"]
+
+
+def test_a_network_that_wins_gets_no_warning():
+    target = smooth_tiles()
+    degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
+    fields, _ = evaluation.evaluate("sr_x4", (target, degraded), (target, degraded), lambda tiles: target)
+    assert fields["warning"] is None
+    assert fields["methods"]["restored"]["psnr"] == util.PSNR_OF_EQUAL
+
+
+def test_table_shows_gains_over_the_input():
+    target = smooth_tiles()
+    methods = {"input": evaluation.score(target, target), "restored": evaluation.score(target, target + 1)}
+    lines = evaluation.table(methods).splitlines()
+    assert lines[1].split() == ["input", "100.00", "1.0000"]
+    assert lines[2].split()[2] == "-51.87"

@@ -1,0 +1,79 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import inception2
+import networks
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(("name", "n_parameters"), [
+    ("inception_unet_srcnn535", 805_638), ("inception_unet", 779_907), ("unet_srcnn535", 805_638),
+    ("unet", 779_907), ("srcnn535", 25_731),
+])
+def test_parameters_are_those_of_the_paper(name, n_parameters):
+    assert networks.build_model(name).count_params() == n_parameters
+
+
+def test_the_command_line_knows_all_models():
+    assert tuple(networks.MODELS) == inception2.MODEL_NAMES
+
+
+def test_the_branches_are_summed_with_the_input():
+    degraded = np.random.default_rng(0).random((1, 32, 48, 3), np.float32)
+    full, without_bypass = (networks.build_model(name, width=4) for name in
+                            ("inception_unet_srcnn535", "unet_srcnn535"))
+    without_bypass.set_weights(full.get_weights())
+    difference = full.predict_on_batch(degraded) - without_bypass.predict_on_batch(degraded)
+    np.testing.assert_allclose(difference, degraded, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", networks.MODELS)
+def test_output_has_the_size_of_the_input(name):
+    model = networks.build_model(name, width=4)
+    assert model.predict_on_batch(np.zeros((2, 16, 64, 3), np.float32)).shape == (2, 16, 64, 3)
+
+
+def test_skips_are_added_and_every_hidden_layer_has_dropout():
+    model = networks.build_model(dropout=0.3)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert "Concatenate" not in kinds
+    assert kinds.count("Add") == 5
+    rates = [layer.rate for layer in model.layers if type(layer).__name__ == "Dropout"]
+    assert rates == [0.3] * 12
+
+
+@pytest.mark.slow
+def test_jax_gives_the_same_output_as_tensorflow(tmp_path):
+    """Two updates and a save on each backend; then each file gives the same output on both."""
+    script = tmp_path / "script.py"
+    script.write_text("""
+import sys
+import numpy as np
+import keras
+from experiments import Experiment
+from training import build, load_model, save_model
+
+directory, backend = sys.argv[1:]
+assert keras.backend.backend() == backend
+degraded, target = np.random.default_rng(0).random((2, 1, 32, 32, 3), np.float32)
+model = build(Experiment(width=8))
+before = [weight.copy() for weight in model.get_weights()]
+for _ in range(2):
+    model.train_on_batch(degraded, target)
+assert all((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
+save_model(model, f"{directory}/{backend}.keras")
+np.save(f"{directory}/{backend}.npy", model.predict_on_batch(degraded))
+if backend == "jax":
+    np.save(f"{directory}/both.npy", load_model(f"{directory}/tensorflow.keras").predict_on_batch(degraded))
+""")
+    for backend in ("tensorflow", "jax"):
+        environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, script, tmp_path, backend], env=environment, check=True)
+    on_tensorflow, on_jax = (np.load(tmp_path / f"{name}.npy") for name in ("tensorflow", "both"))
+    np.testing.assert_allclose(on_jax, on_tensorflow, atol=1e-4)

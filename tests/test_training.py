@@ -1,0 +1,222 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import training
+import util
+from experiments import Experiment
+
+ROOT = Path(__file__).parents[1]
+TINY = Experiment(dataset="tiny", n_train=12, n_updates=12, width=4)
+
+
+def pair(n=6, size=32, seed=0):
+    """Planted pairs: the target is 5 + 3x of the degraded tile, pixel by pixel."""
+    degraded = np.random.default_rng(seed).integers(0, 83, (n, size, size, 3), dtype=np.uint8)
+    return 5 + 3 * degraded, degraded
+
+
+def weights(run_dir):
+    return training.load_model(run_dir / "model.keras").get_weights()
+
+
+def assert_same(left, right):
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_batch_pairs_each_tile_with_its_own_target():
+    for update in range(10):
+        target, degraded = training.draw_batch(pair(), update, batch_size=4, seed=3)
+        np.testing.assert_allclose(target * 255, 5 + 3 * degraded * 255, atol=1e-3)
+        assert target.dtype == degraded.dtype == np.float32
+        assert 0 <= degraded.min() <= target.max() <= 1
+
+
+def test_each_epoch_shows_every_tile_once_in_a_new_order():
+    data = (np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1),) * 2
+    order = [round(training.draw_batch(data, update, 1, seed=0)[0].item() * 255) for update in range(12)]
+    assert sorted(order[:6]) == sorted(order[6:]) == list(range(6))
+    assert order[:6] != order[6:]
+
+
+def test_the_order_depends_on_the_seed_and_the_update_only():
+    first, again, other = (training.draw_batch(pair(), 7, 2, seed)[0] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_training_learns_the_planted_relation(tmp_path):
+    experiment = replace(TINY, n_updates=300, dropout=0.0, learning_rate=3e-3, model="srcnn535", width=16)
+    target, degraded = pair()
+    model = training.train(experiment, (target, degraded), pair(2, seed=1), tmp_path, "data")
+    restored = training.restore_tiles(model, degraded)
+    # A network that saw pairs of different tiles could learn the mean only: 11 dB for these uniform values.
+    assert util.psnr_of_mse(util.mse(target, restored)).min() > 17
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    training.train(TINY, pair(), pair(2), straight, "data", checkpoint_every=3)
+
+    class PowerCutError(Exception):
+        pass
+
+    save = training.save_checkpoint
+
+    def save_then_fail(path, model, update):
+        save(path, model, update)
+        if update == 6:
+            raise PowerCutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "save_checkpoint", save_then_fail)
+        with pytest.raises(PowerCutError):
+            training.train(TINY, pair(), pair(2), broken, "data", checkpoint_every=3)
+    training.train(TINY, pair(), pair(2), broken, "data", checkpoint_every=3)
+    assert_same(weights(straight), weights(broken))
+    logs = [[json.loads(line) for line in (d / "log.jsonl").read_text().splitlines()] for d in (straight, broken)]
+    assert [line["update"] for line in logs[1]] == [3, 6, 9, 12]
+    assert [line["psnr"] for line in logs[0]] == [line["psnr"] for line in logs[1]]
+
+
+@pytest.mark.slow
+def test_sigkill_at_any_moment_changes_no_weight(workplace):
+    command = [sys.executable, str(ROOT / "inception2.py"), "--dataset", "tiny", "--n-train", "12", "--width", "4",
+               "--n-updates", "400", "--checkpoint-every", "20"]
+    name = replace(TINY, n_updates=400).name
+    killed = 0
+    for wait in (0.05, 0.4):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        log = workplace / "runs" / name / "log.jsonl"
+        while process.poll() is None and not log.exists():
+            time.sleep(0.01)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        assert not (workplace / "results").exists() or not list((workplace / "results").iterdir())
+    assert killed == 2
+    subprocess.run(command, check=True, capture_output=True)
+    resumed = weights(workplace / "runs" / name)
+    (workplace / "runs" / name).rename(workplace / "resumed")
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same(resumed, weights(workplace / "runs" / name))
+
+
+def test_another_seed_gives_other_weights(tmp_path):
+    for seed in (0, 1):
+        training.train(replace(TINY, seed=seed, n_updates=2), pair(), pair(2), tmp_path / str(seed), "data")
+    assert (weights(tmp_path / "0")[0] != weights(tmp_path / "1")[0]).any()
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
+    training.train(replace(TINY, n_updates=3), pair(), pair(2), tmp_path, "data", checkpoint_every=3)
+    (tmp_path / "config.json").unlink()
+    good = (tmp_path / "checkpoint.npz").read_bytes()
+    target, degraded = pair()
+    inf = (np.full(target.shape, np.inf, np.float32), degraded)
+    with pytest.raises(util.UserError, match=r"not finite after update 4 .* checkpoint of update 3 is kept"):
+        training.train(TINY, inf, pair(2), tmp_path, "data", checkpoint_every=3)
+    assert (tmp_path / "checkpoint.npz").read_bytes() == good
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    experiment = replace(TINY, n_updates=1, learning_rate=1e39)  # beyond float32: the loss before is still fine
+    with pytest.raises(util.UserError, match=r"not finite after update 1 .* no checkpoint yet"):
+        training.train(experiment, pair(), pair(2), tmp_path, "data")
+    assert not (tmp_path / "checkpoint.npz").exists()
+
+
+@pytest.mark.parametrize(("experiment", "data_id"), [(replace(TINY, seed=5), "data"), (TINY, "other data")])
+def test_a_folder_is_never_used_for_two_configurations(tmp_path, experiment, data_id):
+    training.train(TINY, pair(), pair(2), tmp_path, "data")
+    before = weights(tmp_path)
+    with pytest.raises(util.UserError, match="another configuration"):
+        training.train(experiment, pair(), pair(2), tmp_path, data_id)
+    assert_same(before, weights(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
+def test_a_broken_checkpoint_is_one_sentence(tmp_path, content):
+    (tmp_path / "checkpoint.npz").write_bytes(content)
+    with pytest.raises(util.UserError, match=r"checkpoint\.npz is broken"):
+        training.train(TINY, pair(), pair(2), tmp_path, "data")
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    training.save_checkpoint(tmp_path / "checkpoint.npz", training.build(replace(TINY, width=8)), 3)
+    with pytest.raises(util.UserError, match="another network"):
+        training.train(TINY, pair(), pair(2), tmp_path, "data")
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 40), (16, 16), (33, 17)])
+def test_any_size_is_restored_at_its_size(height, width):
+    model = training.build(TINY)
+    image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    assert training.restore_tiles(model, image).shape == image.shape
+
+
+def test_restored_tiles_keep_their_order_over_batches():
+    model = training.build(TINY)
+    _, degraded = pair(2 * training.PREDICT_BATCH + 1)
+    together = training.restore_tiles(model, degraded)
+    alone = np.concatenate([training.restore_tiles(model, tile[None]) for tile in degraded])
+    assert np.abs(together.astype(int) - alone).max() <= 1
+
+
+def test_a_model_that_would_run_code_is_not_loaded(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1)(inputs))
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(util.UserError, match="cannot be loaded"):
+        training.load_model(tmp_path / "model.keras")
+
+
+def test_a_model_of_another_architecture_is_refused(tmp_path):
+    keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]).save(tmp_path / "model.keras")
+    with pytest.raises(util.UserError, match="another architecture"):
+        training.load_model(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model"])
+def test_a_broken_model_file_is_one_sentence(tmp_path, content):
+    (tmp_path / "model.keras").write_bytes(content)
+    with pytest.raises(util.UserError, match="cannot be loaded"):
+        training.load_model(tmp_path / "model.keras")
+
+
+@pytest.mark.slow
+def test_several_devices_of_one_host_share_each_batch(tmp_path):
+    """Keras's data parallelism on two CPU devices of JAX gives the weights of one device."""
+    script = tmp_path / "script.py"
+    script.write_text("""
+import sys
+import keras
+from dataclasses import replace
+from test_training import TINY, pair
+import training
+
+n_devices, run_dir = int(sys.argv[1]), sys.argv[2]
+assert len(keras.distribution.list_devices()) == n_devices
+experiment = replace(TINY, batch_size=4, n_updates=3, dropout=0.0)
+training.train(experiment, pair(), pair(2), run_dir, "data")
+assert (keras.distribution.distribution() is not None) == (n_devices > 1)
+""")
+    for n_devices in (1, 2):
+        environment = os.environ | {
+            "KERAS_BACKEND": "jax", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
+        }
+        command = [sys.executable, script, str(n_devices), tmp_path / str(n_devices)]
+        subprocess.run(command, env=environment, check=True)
+    for one, two in zip(weights(tmp_path / "1"), weights(tmp_path / "2"), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
