@@ -18,6 +18,7 @@ from download_module.degrade import DEFAULT_TASKS, TASKS
 from util import UserError
 
 N_OWN = {"train": 1_000, "test": 100}
+N_MOST = 100_000  # the names of tiles have five digits
 
 
 def main():
@@ -54,8 +55,8 @@ def check(options):
     """Raise `UserError` for values that cannot work, before anything is fetched."""
     for name in ("n_train", "n_test"):
         value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {value}: give at least 1")
+        if value is not None and not 1 <= value <= N_MOST:
+            raise UserError(f"--{name.replace('_', '-')} is {value}: give 1 to {N_MOST}")
     if options.seed < 0:
         raise UserError(f"--seed is {options.seed}: give 0 or more")
     for task in options.tasks:
@@ -104,17 +105,19 @@ def make_known(name, options, out):
     """Make a data set of `datasets.DATASETS`."""
     dataset = datasets.DATASETS[name]
     wish = build_wish(options, {"train": dataset.n_train, "test": dataset.n_test})
-    if options.archives is None and dataset.archives:
-        published = [{"file": a.file, "bytes": a.n_bytes, "sha256": a.sha256} for a in dataset.archives]
-        if (manifest := build.find_finished(out, name, wish, published)) is not None:
-            return report(manifest, out / name, True)  # the archives may be gone by now
-    got = datasets.get_archives(dataset, out, options.archives, options.allow_unverified)
-    manifest = build.find_finished(out, name, wish, [facts for _, facts in got]) if got else None
-    finished = manifest is not None
-    if not finished:
-        sources = datasets.open_sources(dataset, got, out)
-        finished = build.find_finished(out, name, wish, sources.archives, build.listing_of(sources)) is not None
-        manifest = build.make_set(out, name, sources, wish)
+    got = []
+    if dataset.archives:
+        if options.archives is None:  # a finished set needs no archive any more
+            facts = [{"file": a.file, "bytes": a.n_bytes, "sha256": a.sha256} for a in dataset.archives]
+        else:
+            got = datasets.get_archives(dataset, out, options.archives, options.allow_unverified)
+            facts = [facts for _, facts in got]
+        if (manifest := build.find_finished(out, name, wish, facts)) is not None:
+            report(manifest, out / name, True)
+            return
+        got = got or datasets.get_archives(dataset, out)
+    sources = datasets.open_sources(dataset, got, out)
+    manifest, finished = build.make_set(out, name, sources, wish)
     report(manifest, out / name, finished)
 
 
@@ -122,8 +125,8 @@ def make_own(options, out):
     """Make a data set from the user's own images."""
     sources = datasets.own_images(options.images, options.test_images)
     wish = build_wish(options, N_OWN)
-    finished = build.find_finished(out, options.dataset, wish, listing=build.listing_of(sources)) is not None
-    report(build.make_set(out, options.dataset, sources, wish), out / options.dataset, finished)
+    manifest, finished = build.make_set(out, options.dataset, sources, wish)
+    report(manifest, out / options.dataset, finished)
 
 
 def report(manifest, folder, finished):

@@ -14,10 +14,11 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
-from download_module import split, tiles
+from download_module import split, tiles, workers
 from util import UserError, check_writable, read_json, write_json
 
 FORMAT = 1  # raise it when the same seed gives other tiles: sets of another format are made anew
+FEW_TILES = 200  # up to here they are cut in this process: starting others takes as long
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def make_set(out, name, sources, wish, n_workers=None, progress=None):
 
     Returns
     -------
-    dict
-        The manifest; when a finished set fulfils the wish it is that set's and nothing is written.
+    dict, bool
+        The manifest, and whether a finished set fulfilled the wish: then nothing is written.
 
     Raises
     ------
@@ -59,18 +60,18 @@ def make_set(out, name, sources, wish, n_workers=None, progress=None):
     folder = out / name
     listing = listing_of(sources)
     if (manifest := find_finished(out, name, wish, sources.archives, listing)) is not None:
-        return manifest
+        return manifest, True
     check_writable(out)
     sides = _survey(sources, wish.seed)
     partial = _beside(folder, "partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     if n_workers is None:
-        n_workers = (os.cpu_count() or 1) if sum(wish.n.values()) > tiles.TILES_A_PROCESS else 1
+        n_workers = (os.cpu_count() or 1) if sum(wish.n.values()) > FEW_TILES else 1
     made = {}
     try:
         with (
             tqdm(total=0, desc=name, unit="tile", disable=None if progress is None else not progress) as bar,
-            tiles.worker_pool(n_workers) as pool,
+            workers.worker_pool(n_workers) as pool,
         ):
             for i, (key, side) in enumerate(zip(split.SPLITS, sides, strict=True)):
                 made[key] = tiles.cut_side(
@@ -90,7 +91,7 @@ def make_set(out, name, sources, wish, n_workers=None, progress=None):
         _swap(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return manifest
+    return manifest, False
 
 
 def find_finished(out, name, wish, archives=(), listing=None):
@@ -224,5 +225,8 @@ def describe(manifest, folder):
         if c["made"] > c["distinct"]:
             lines.append(f"{key}: {c['distinct']} of the {c['made']} tiles are distinct, the others are rotations")
         elif c["made"] < c["requested"]:
-            lines.append(f"{key}: {c['made']} distinct tiles is all there is, {c['requested']} were wanted")
+            lines.append(
+                f"{key}: {c['made']} distinct tiles are all there are, {c['requested']} were wanted "
+                "(--repeat adds their other rotations)"
+            )
     return lines

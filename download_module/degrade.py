@@ -6,7 +6,7 @@ its target: a super-resolution input has been enlarged again with the same bicub
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
+from skimage.filters import gaussian
 
 SIGMA = 64  # of the noise, in gray levels
 BLUR_SIGMA = 1.1  # of the 5x5 Gaussian: 0.3 * ((5 - 1) / 2 - 1) + 0.8, the usual choice for this size
@@ -38,8 +38,11 @@ def add_noise(image, rng, sigma=SIGMA):
 
 def blur(image):
     """Blur each channel with a 5x5 Gaussian (sigma 1.1), edges mirrored."""
-    sigma = (BLUR_SIGMA, BLUR_SIGMA, 0)
-    blurred = ndimage.gaussian_filter(image.astype(np.float64), sigma, mode="mirror", radius=(2, 2, 0))
+    radius = 2
+    blurred = gaussian(
+        image.astype(np.float64), BLUR_SIGMA, mode="mirror", truncate=radius / BLUR_SIGMA, channel_axis=-1,
+        preserve_range=True,
+    )  # fmt: skip
     return np.rint(blurred).astype(np.uint8)
 
 

@@ -1,7 +1,9 @@
 """Which images of a folder can be cut, and on which side they are: train and test never share an image."""
 
 import hashlib
+import struct
 import warnings
+import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -12,6 +14,8 @@ from util import UserError
 
 TILE_SIZE = 128
 SPLITS = ("train", "test")
+# What Pillow raises for a broken file. (PermissionError is an OSError too, and not the file's fault.)
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
 
 @dataclass
@@ -49,7 +53,7 @@ def survey(paths):
             raise
         except Image.DecompressionBombError:
             reason, width, height = "larger than Pillow decodes safely", 0, 0
-        except (OSError, SyntaxError, ValueError, EOFError):
+        except UNREADABLE:
             reason, width, height = "unreadable", 0, 0
         if reason is None and min(width, height) < TILE_SIZE:
             reason = f"smaller than {TILE_SIZE} pixels"

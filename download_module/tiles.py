@@ -5,28 +5,24 @@ not on how many tiles are made (the first n of many are the n-tile set) nor on h
 10,000 tiles of 800 images of 2040x1356 take about a minute on two cores (benchmarks/tiles.py measures it).
 """
 
-import os
 import shutil
-import signal
-import threading
 import warnings
 import zlib
-from collections import defaultdict
-from concurrent.futures import ProcessPoolExecutor, as_completed, wait
-from contextlib import closing, contextmanager
+from collections import Counter, defaultdict
+from contextlib import closing
 from dataclasses import dataclass, replace
-from multiprocessing import get_all_start_methods, get_context, parent_process
+from math import ceil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from download_module.degrade import degrade
-from download_module.split import SPLITS, TILE_SIZE, n_positions
-from util import ImageError, UserError, read_image
+from download_module.split import SPLITS, TILE_SIZE, UNREADABLE
+from download_module.workers import results
+from util import UserError, to_rgb
 
-TILES_A_JOB = 100  # an image with more is decoded once for each hundred: then one image can use all cores
-TILES_A_PROCESS = 200  # fewer are cut here and now: starting a process takes as long
+TILES_A_JOB, JOBS_AN_IMAGE = 100, 16  # an image with many tiles is decoded several times, to use all cores
 FEW_POSITIONS = 2**16  # up to here all positions of an image are shuffled; beyond, drawn until new
 
 
@@ -57,11 +53,9 @@ class Done:
 def positions(seed, split, image, height, width):
     """Yield all distinct crops of an image as (y, x, rotation), rotation counting quarter turns."""
     rng = np.random.default_rng([seed, split, image])
-    n, n_x = n_positions(height, width), width - TILE_SIZE + 1
-    if n <= FEW_POSITIONS:
-        drawn = zip(rng.permutation(n).tolist(), rng.integers(4, size=n).tolist(), strict=True)
-    else:
-        drawn = _draw_new(rng, n)
+    n_y, n_x = height - TILE_SIZE + 1, width - TILE_SIZE + 1
+    n = n_y * n_x
+    drawn = _draw_new(rng, n) if n > FEW_POSITIONS else _with_rotations(rng, rng.permutation(n))
     for position, rotation in drawn:
         y, x = divmod(position, n_x)
         yield y, x, rotation
@@ -71,14 +65,15 @@ def _draw_new(rng, n):
     """Positions out of many: drawn until new, and when half are used up the rest is shuffled."""
     seen = set()
     while len(seen) < n // 2:
-        for position, rotation in zip(
-            rng.integers(n, size=64).tolist(), rng.integers(4, size=64).tolist(), strict=True
-        ):
+        for position, rotation in _with_rotations(rng, rng.integers(n, size=64)):
             if position not in seen:
                 seen.add(position)
                 yield position, rotation
-    rest = rng.permutation(np.setdiff1d(np.arange(n), list(seen)))
-    yield from zip(rest.tolist(), rng.integers(4, size=len(rest)).tolist(), strict=True)
+    yield from _with_rotations(rng, rng.permutation(np.setdiff1d(np.arange(n), list(seen))))
+
+
+def _with_rotations(rng, drawn):
+    return zip(drawn.tolist(), rng.integers(4, size=len(drawn)).tolist(), strict=True)
 
 
 def plan_tiles(order, capacities, n):
@@ -103,18 +98,20 @@ def noise_rng(seed, split, k, task):
 def cut(job):
     """Cut, degrade and write the tiles of one job; the image is decoded once. Returns a `Done`."""
     try:
-        pixels = read_image(job.path)
-    except ImageError:
+        image = _decode(job.path)
+    except PermissionError:
+        raise
+    except UNREADABLE:
         return Done(job.image, 0, False, unreadable=True)
     wanted = defaultdict(list)
     for k, j, turn in job.tiles:
         wanted[j].append((k, turn))
     last, places, n_usable, n_constant = max(wanted), [], 0, 0
-    if (pixels == pixels[0, 0]).all():
-        return Done(job.image, 0, False)
-    for y, x, rotation in positions(job.seed, job.split, job.image, *pixels.shape[:2]):
-        crop = pixels[y : y + TILE_SIZE, x : x + TILE_SIZE]
-        if (crop == crop[0, 0]).all():  # nothing to restore, and its PSNR is infinite
+    for y, x, rotation in positions(job.seed, job.split, job.image, image.height, image.width):
+        crop = to_rgb(image.crop((x, y, x + TILE_SIZE, y + TILE_SIZE)))
+        if _is_constant(crop):  # nothing to restore, and its PSNR is infinite
+            if not n_constant and _is_constant(to_rgb(image)):
+                break
             n_constant += 1
             continue
         for k, turn in wanted.get(n_usable, ()):
@@ -126,6 +123,19 @@ def cut(job):
         if n_usable > last:
             break
     return Done(job.image, n_usable, n_usable > last, tuple(places), n_constant)
+
+
+def _decode(path):
+    """Open and decode an image, upright. Only crops become arrays: that spares two copies of the whole."""
+    with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        image.load()
+    image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}  # no EXIF in the crops
+    return image
+
+
+def _is_constant(pixels):
+    return (pixels == pixels[0, 0]).all()
 
 
 def _write_tile(job, k, target):
@@ -140,49 +150,9 @@ def tile_name(k):
 
 
 def _save(path, array):
-    # Not util.write_image: the whole set is renamed when complete, so no file needs a rename of its own.
-    Image.fromarray(array).save(path, compress_level=1)
-
-
-@contextmanager
-def worker_pool(n_workers):
-    """Yield a pool of processes, or None for one worker: then the work is done in this process."""
-    if n_workers == 1:
-        yield None
-        return
-    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-    pool = ProcessPoolExecutor(n_workers, get_context(method), initializer=_start_worker)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker():
-    """Leave Ctrl-C to the parent, and end when it is gone (a queue would wait for ever)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # Pillow's remarks on metadata, once for each process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent():
-    parent_process().join()
-    os._exit(1)
-
-
-def results(pool, jobs):
-    """Yield the `Done` of every job as it comes; on leaving early the other jobs are dropped."""
-    if pool is None:
-        yield from map(cut, jobs)
-        return
-    futures = [pool.submit(cut, job) for job in jobs]
-    try:
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        for future in futures:
-            future.cancel()
-        wait(futures)
+    # Not util.write_image: the whole set is renamed when complete, so no file needs a rename of its own. Huffman
+    # codes alone take two thirds of the time of level 1 and give no larger files of degraded photographs.
+    Image.fromarray(array).save(path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
 
 
 def cut_side(side, split, n, folder, *, seed, tasks, repeat=False, require=False, pool=None, bar=None):
@@ -195,7 +165,7 @@ def cut_side(side, split, n, folder, *, seed, tasks, repeat=False, require=False
     n : tiles wanted; where there are fewer distinct ones, all of them are made
     repeat : go on with the other rotations of the same places when the distinct ones are used up
     require : raise when n is out of reach
-    pool : from `worker_pool`
+    pool : from `workers.worker_pool`
     bar : tqdm, optional
 
     Returns
@@ -225,13 +195,12 @@ def cut_side(side, split, n, folder, *, seed, tasks, repeat=False, require=False
             break
         # An image has less than its header promised, and every later tile moves up. Before cutting anew, see
         # whether that is true of others too.
-        for one in results(pool, [replace(job, write=False) for job in jobs]):
+        for one in results(pool, cut, [replace(job, write=False) for job in jobs]):
             _correct(side, one)
-    constant = {one.image: 0 for one in done}
-    for one in done:
+    constant = Counter()
+    for one in done:  # each job of an image begins with its first crop
         constant[one.image] = max(constant[one.image], one.n_constant)
-    if any(constant.values()):
-        side.n_constant = sum(constant.values())
+    side.n_constant = constant.total()
     places = sorted((k, one.image, *place) for one in done for k, *place in one.places)
     return [(side.paths[image], *place) for _, image, *place in places], len(distinct)
 
@@ -253,21 +222,23 @@ def _check_enough(side, name, n_distinct, n, repeat, require):
 
 
 def _make_jobs(side, tiles, folder, split, seed, tasks):
-    """Group tiles by image, the images in the order in which they come, at most `TILES_A_JOB` to a job."""
+    """Group tiles by image, the images in the order in which they come."""
     of_image = defaultdict(list)
     for k, (image, j, turn) in enumerate(tiles):
         of_image[image].append((k, j, turn))
-    return [
-        Job(side.paths[image], image, tuple(mine[start : start + TILES_A_JOB]), folder, split, seed, tasks)
-        for image, mine in of_image.items()
-        for start in range(0, len(mine), TILES_A_JOB)
-    ]
+    jobs = []
+    for image, mine in of_image.items():
+        size = max(TILES_A_JOB, ceil(len(mine) / JOBS_AN_IMAGE))
+        for start in range(0, len(mine), size):
+            part = tuple(mine[start : start + size])
+            jobs.append(Job(side.paths[image], image, part, folder, split, seed, tasks))
+    return jobs
 
 
 def _cut_all(pool, jobs, bar):
     """Return the `Done` of all jobs, or None as soon as one image has not enough tiles."""
     done = []
-    with closing(results(pool, jobs)) as coming:
+    with closing(results(pool, cut, jobs)) as coming:
         for one in coming:
             if not one.enough:
                 return None

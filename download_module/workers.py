@@ -1,0 +1,70 @@
+"""Processes that share the work, and end quietly: after Ctrl-C, an error in one of them, or a kill of the parent.
+
+Not multiprocessing.Pool: that waits for ever for the result of a process that was killed.
+"""
+
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_all_start_methods, get_context, parent_process
+
+from util import UserError
+
+
+@contextmanager
+def worker_pool(n_workers):
+    """Yield a pool of processes, or None for one worker: then the work is done in this process."""
+    if n_workers == 1:
+        yield None
+        return
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    pool = ProcessPoolExecutor(n_workers, get_context(method), initializer=_start_worker)
+    try:
+        with _ctrl_c_ignored():  # inherited by the processes, or each would print a traceback at Ctrl-C
+            pool.submit(int).result()
+        yield pool
+    except BrokenProcessPool as error:
+        raise UserError("a process was killed while it cut tiles: free some memory, then run again") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _ctrl_c_ignored():
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread may set signals
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _start_worker():
+    """Leave Ctrl-C to the parent, and end when it is gone (a queue would wait for ever)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    parent_process().join()
+    os._exit(1)
+
+
+def results(pool, function, jobs):
+    """Yield `function(job)` of every job as it comes; on leaving early the other jobs are dropped."""
+    if pool is None:
+        yield from map(function, jobs)
+        return
+    futures = [pool.submit(function, job) for job in jobs]
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+        wait(futures)
