@@ -7,6 +7,7 @@ complete, `NAME.part` (what has arrived), `.part.etag` (which version of the ser
 `.part.lock` (empty).
 """
 
+import errno
 import hashlib
 import os
 import random
@@ -40,8 +41,9 @@ MAX_RATIO = 200  # images hardly shrink; deflate reaches 1,000 on a bomb
 RATIO_FREE = 4_000_000  # bytes; a member below this may shrink as it likes
 
 TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError,
-           FileExistsError, NotADirectoryError)  # the last two: one name is a file and a folder
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError)
+# A table of contents before the start of the file; twice: one name is a file and a folder.
+BAD_ZIP_ERRNO = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR)
 
 
 def fetch(url, path, n_bytes, sha256=None, progress=True):
@@ -152,7 +154,9 @@ def extract(archive_path, directory, progress=True):
             identity = hashlib.sha256(contents.encode()).hexdigest()
             if not _is_complete(final, identity, members):
                 _unpack(archive, members, final, identity, progress)
-    except BAD_ZIP as error:
+    except (*BAD_ZIP, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in BAD_ZIP_ERRNO:
+            raise
         raise UserError(f"{archive_path} is damaged or not a zip archive ({error}): get it anew") from error
     return directory
 
