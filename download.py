@@ -33,7 +33,7 @@ def main():
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
     add = parser.add_argument
     add("--dataset", metavar="NAME", help="sample, div2k or mars (default: div2k and mars); or a name for --images")
     add("--images", metavar="DIR", help="cut your own images, at any depth of this folder, instead of a known data set")

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from download_module.degrade import degrade
 from download_module.split import SPLITS, TILE_SIZE, UNREADABLE
-from download_module.workers import results
+from download_module.workers import results, stopping
 from util import UserError, to_rgb
 
 TILES_A_JOB, JOBS_AN_IMAGE = 100, 16  # an image with many tiles is decoded several times, to use all cores
@@ -120,7 +120,7 @@ def cut(job):
                 _write_tile(job, k, np.ascontiguousarray(np.rot90(crop, turns)))
             places.append((k, y, x, 90 * turns))
         n_usable += 1
-        if n_usable > last:
+        if n_usable > last or stopping():
             break
     return Done(job.image, n_usable, n_usable > last, tuple(places), n_constant)
 

@@ -20,8 +20,10 @@ def worker_pool(n_workers):
     if n_workers == 1:
         yield None
         return
-    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-    pool = ProcessPoolExecutor(n_workers, get_context(method), initializer=_start_worker)
+    context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+    stop = context.RawValue("b", 0)  # no lock, which a killed process would keep
+    pool = ProcessPoolExecutor(n_workers, context, _start_worker, (stop,))
+    pool.stop = stop
     try:
         with _ctrl_c_ignored():  # inherited by the processes, or each would print a traceback at Ctrl-C
             pool.submit(int).result()
@@ -44,8 +46,18 @@ def _ctrl_c_ignored():
         signal.signal(signal.SIGINT, before)
 
 
-def _start_worker():
+def stopping():
+    """Whether the parent wants no more results: then a long job should return at once, whatever it has."""
+    return _stop is not None and bool(_stop.value)
+
+
+_stop = None  # of this process, if it is a worker
+
+
+def _start_worker(stop):
     """Leave Ctrl-C to the parent, and end when it is gone (a queue would wait for ever)."""
+    global _stop
+    _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -56,7 +68,10 @@ def _end_with_parent():
 
 
 def results(pool, function, jobs):
-    """Yield `function(job)` of every job as it comes; on leaving early the other jobs are dropped."""
+    """Yield `function(job)` of every job as it comes; on leaving early the other jobs are dropped, see `stopping`.
+
+    `function` can be sent to other processes: it stands at the top of a module.
+    """
     if pool is None:
         yield from map(function, jobs)
         return
@@ -65,6 +80,8 @@ def results(pool, function, jobs):
         for future in as_completed(futures):
             yield future.result()
     finally:
+        pool.stop.value = 1
         for future in futures:
             future.cancel()
         wait(futures)
+        pool.stop.value = 0

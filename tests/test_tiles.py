@@ -1,0 +1,420 @@
+"""Cutting: the right pixels, the same bytes each time, no image on both sides, no half-made set."""
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import util
+from download_module import build, datasets, split, tiles, workers
+from download_module.degrade import degrade
+
+TASKS = ("sr_x4", "noise_s64")
+
+
+def ramps(height, width, seed=0):
+    """Red is 2y, green 2x at the left top and so on, modulo 256: a crop shows where and how it was cut."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([(2 * y + seed) % 256, (2 * x) % 256, (y + 3 * x) % 256], axis=-1).astype(np.uint8)
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def write(path, image, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Six training and two test images, as Sources."""
+    for i in range(8):
+        write(tmp_path / ("a" if i < 6 else "b") / f"{i}.png", noise(140 + i, 160, i))
+    return datasets.own_images(tmp_path / "a", tmp_path / "b")
+
+
+def make(out, sources, n_train=8, n_test=3, tasks=TASKS, name="set", exact=(), n_workers=1, **options):
+    wish = build.Wish({"train": n_train, "test": n_test}, tasks, exact=frozenset(exact), **options)
+    return build.make_set(out, name, sources, wish, n_workers=n_workers, progress=False)
+
+
+def digests(folder):
+    files = sorted(p for p in Path(folder).rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_a_tile_is_the_crop_that_its_manifest_names(tmp_path):
+    for i in range(3):
+        write(tmp_path / "a" / f"{i}.png", ramps(150, 190, i))
+    write(tmp_path / "b" / "3.png", ramps(190, 150, 3))
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a", tmp_path / "b"), 12, 4)
+    rotations = set()
+    for key, folder in (("train", "a"), ("test", "b")):
+        for k, tile in enumerate(manifest["tiles"][key]):
+            source = util.read_image(tmp_path / folder / tile["source"])
+            crop = source[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
+            target = util.read_image(tmp_path / "set" / key / "hr" / f"{k:05d}.png")
+            assert (target == np.rot90(crop, tile["rotation"] // 90)).all()
+            rotations.add(tile["rotation"])
+    assert rotations == {0, 90, 180, 270}
+
+
+def test_input_and_target_are_of_the_same_crop(tmp_path, images):
+    make(tmp_path, images)
+    for key in split.SPLITS:
+        for target_path, path in util.list_pairs(tmp_path / "set" / key / "hr", tmp_path / "set" / key / "sr_x4"):
+            expected = degrade(util.read_image(target_path), "sr_x4", None)
+            assert (util.read_image(path) == expected).all()
+
+
+def test_the_noise_of_two_tiles_differs(tmp_path, images):
+    make(tmp_path, images, 8, 3)
+    drawn = []
+    for key in split.SPLITS:
+        pairs = util.list_pairs(tmp_path / "set" / key / "hr", tmp_path / "set" / key / "noise_s64")
+        for target, noisy in pairs:
+            drawn.append(util.read_image(noisy).astype(float) - util.read_image(target))
+    likeness = np.corrcoef([d.ravel() for d in drawn]) - np.eye(len(drawn))
+    # Clipping bounds the noise of bright pixels, so images of noise are all a little alike; the same noise is at 1.
+    assert abs(likeness).max() < 0.1
+
+
+def test_the_same_bytes_whatever_the_number_of_processes(tmp_path, images):
+    for folder, n_workers in (("one", 1), ("again", 1), ("three", 3)):
+        make(tmp_path / folder, images, n_workers=n_workers)
+    one = digests(tmp_path / "one" / "set")
+    assert len(one) == 1 + 3 * (8 + 3)
+    assert digests(tmp_path / "again" / "set") == one
+    assert digests(tmp_path / "three" / "set") == one
+
+
+def test_another_seed_gives_other_tiles(tmp_path, images):
+    one, other = (make(tmp_path / str(seed), images, seed=seed)[0]["tiles"] for seed in (0, 1))
+    assert one != other
+
+
+def test_many_tiles_of_one_image_are_cut_in_parts(tmp_path, monkeypatch):
+    write(tmp_path / "a" / "0.png", noise(300, 400))
+    write(tmp_path / "b" / "1.png", noise(128, 128, 1))
+    sources = datasets.own_images(tmp_path / "a", tmp_path / "b")
+    make(tmp_path / "whole", sources, 12, 1)
+    monkeypatch.setattr(tiles, "TILES_A_JOB", 5)
+    make(tmp_path / "parts", sources, 12, 1)
+    assert digests(tmp_path / "parts") == digests(tmp_path / "whole")
+
+
+def test_few_tiles_are_the_first_of_many(tmp_path, images):
+    few, many = (make(tmp_path / str(n), images, n, 1)[0] for n in (4, 15))
+    assert many["tiles"]["train"][:4] == few["tiles"]["train"]
+    many_files = digests(tmp_path / "15" / "set" / "train")
+    assert digests(tmp_path / "4" / "set" / "train").items() <= many_files.items()
+
+
+def test_few_tiles_touch_as_many_images_as_they_can(tmp_path, images):
+    manifest, _ = make(tmp_path, images, 6, 2)
+    assert len({tile["source"] for tile in manifest["tiles"]["train"]}) == 6
+
+
+def test_subsets_are_nested_around_bad_images(tmp_path):
+    """What a broken, a flat and a nearly flat image lack is found out late, and must not change the order."""
+    for i in range(6):
+        write(tmp_path / "a" / f"{i}.png", noise(140, 140, i))
+    (tmp_path / "a" / "2.png").write_bytes((tmp_path / "a" / "2.png").read_bytes()[:20_000])
+    write(tmp_path / "a" / "3.png", np.full((200, 300, 3), 7, np.uint8))
+    corner = np.full((130, 130, 3), 7, np.uint8)
+    corner[0, 0] = 8  # of nine crops only one is not constant
+    write(tmp_path / "a" / "4.png", corner)
+    write(tmp_path / "b" / "9.png", noise(140, 140, 9))
+    sources = datasets.own_images(tmp_path / "a", tmp_path / "b")
+    sets = {n: make(tmp_path / str(n), sources, n, 1)[0] for n in (1, 3, 4, 5, 12)}
+    for n, manifest in sets.items():
+        assert manifest["tiles"]["train"] == sets[12]["tiles"]["train"][:n]
+    train = [tile["source"] for tile in sets[12]["tiles"]["train"]]
+    assert train.count("4.png") == 1
+    assert not {"2.png", "3.png"} & set(train)
+    assert sets[12]["counts"]["train"]["skipped"] == {"unreadable": 1, "of one colour": 1}
+    many = make(tmp_path / "pool", sources, 12, 1, n_workers=2)[0]
+    assert many == sets[12]
+
+
+def test_constant_crops_are_passed_over_and_counted(tmp_path):
+    image = np.zeros((128, 400, 3), np.uint8)
+    image[:, 0] = 255  # only the crop at x = 0 shows anything
+    write(tmp_path / "a" / "0.png", image)
+    write(tmp_path / "b" / "1.png", noise(128, 128))
+    sources = datasets.own_images(tmp_path / "a", tmp_path / "b")
+    manifest, _ = make(tmp_path, sources, 1, 1)
+    assert manifest["tiles"]["train"][0]["x"] == 0
+    assert 0 < manifest["counts"]["train"]["constant_crops"] < 400 - 127
+
+
+def test_positions_are_distinct_and_complete():
+    for height, width in ((130, 140), (400, 420)):  # shuffled, and drawn until new
+        every = [(y, x) for y, x, _ in tiles.positions(0, 0, 0, height, width)]
+        assert len(every) == len(set(every)) == (height - 127) * (width - 127)
+        assert (min(every), max(every)) == ((0, 0), (height - 128, width - 128))
+
+
+def test_all_there_is_and_repeats(tmp_path):
+    write(tmp_path / "a" / "0.png", noise(128, 130))
+    write(tmp_path / "b" / "1.png", noise(128, 128, 1))
+    sources = datasets.own_images(tmp_path / "a", tmp_path / "b")
+    manifest, _ = make(tmp_path, sources, 10, 1)
+    assert (manifest["counts"]["train"]["made"], manifest["counts"]["train"]["distinct"]) == (3, 3)
+    assert "3 distinct tiles are all there are, 10 were wanted" in " ".join(build.describe(manifest, "set"))
+    repeated, _ = make(tmp_path, sources, 10, 1, repeat=True, name="repeated")
+    assert (repeated["counts"]["train"]["made"], repeated["counts"]["train"]["distinct"]) == (10, 3)
+    assert repeated["tiles"]["train"][:3] == manifest["tiles"]["train"]
+    assert len({tuple(tile.values()) for tile in repeated["tiles"]["train"]}) == 10
+    most, _ = make(tmp_path, sources, 100, 1, repeat=True, name="most")
+    assert most["counts"]["train"]["made"] == 12
+
+
+def test_more_than_there_is_on_demand_is_an_error(tmp_path):
+    write(tmp_path / "a" / "0.png", noise(128, 130))
+    write(tmp_path / "b" / "1.png", noise(128, 128, 1))
+    sources = datasets.own_images(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(util.UserError, match=r"10 train tiles are wanted and 3 distinct .* --repeat"):
+        make(tmp_path, sources, 10, 1, exact=("train",))
+    assert not (tmp_path / "set").exists()
+
+
+# Every kind of file ---------------------------------------------------------------------------------------------
+
+
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
+KINDS = {
+    "exactly_128.png": (Image.fromarray(noise(128, 128)), {}),
+    "cmyk.jpg": (Image.fromarray(noise(150, 140)).convert("CMYK"), {}),
+    "palette.png": (Image.fromarray(noise(150, 140)).convert("P"), {}),
+    "palette_transparent.png": (Image.fromarray(noise(150, 140)).convert("P"), {"transparency": 3}),
+    "sixteen_bits.png": (Image.fromarray((ramps(150, 140)[..., 2].astype(np.uint16)) * 257), {}),
+    "gray.png": (Image.fromarray(noise(150, 140)[..., 0]), {}),
+    "alpha.png": (Image.fromarray(noise(150, 140)).convert("RGBA"), {}),
+    "gray_alpha.png": (Image.fromarray(noise(150, 140)).convert("LA"), {}),
+    "turned.jpg": (Image.fromarray(ramps(128, 200)), {"exif": exif(6), "quality": 95}),
+    "turned.png": (Image.fromarray(ramps(128, 200)), {"exif": exif(8)}),
+    "one_bit.png": (Image.fromarray(noise(150, 140)).convert("1"), {}),
+    "pages.tif": (
+        Image.fromarray(noise(150, 140)),
+        {"save_all": True, "append_images": [Image.fromarray(noise(160, 170, 1))]},
+    ),
+    "deflated.tif": (Image.fromarray(noise(150, 140)), {"compression": "tiff_adobe_deflate"}),
+    "lossless.webp": (Image.fromarray(noise(150, 140)), {"lossless": True}),
+    "plain.bmp": (Image.fromarray(noise(150, 140)), {}),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_image_is_cut_as_util_reads_it(tmp_path, name):
+    path = write(tmp_path / "a" / name, KINDS[name][0], **KINDS[name][1])
+    write(tmp_path / "b" / "1.png", noise(128, 128, 5))
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a", tmp_path / "b"), 1, 1, ("sr_x4",))
+    tile = manifest["tiles"]["train"][0]
+    crop = util.read_image(path)[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
+    target = util.read_image(tmp_path / "set" / "train" / "hr" / "00000.png")
+    assert (target == np.rot90(crop, tile["rotation"] // 90)).all()
+
+
+def test_images_that_cannot_be_cut_are_skipped_and_counted(tmp_path):
+    a = tmp_path / "a"
+    write(a / "good.png", noise(130, 130))
+    write(a / "deep" / "copy.png", noise(130, 130))
+    write(a / "small.png", noise(127, 500))
+    write(a / "float.tif", Image.fromarray(noise(150, 150)[..., 0].astype(np.float32)))
+    write(a / "truncated.png", noise(150, 150, 3))
+    (a / "truncated.png").write_bytes((a / "truncated.png").read_bytes()[:30_000])
+    (a / "text.jpg").write_text("not an image")
+    (a / "empty.png").touch()
+    write(tmp_path / "b" / "1.png", noise(128, 128, 5))
+    manifest, _ = make(tmp_path, datasets.own_images(a, tmp_path / "b"), 5, 1)
+    assert manifest["counts"]["train"]["skipped"] == {
+        "identical to another": 1,
+        "smaller than 128 pixels": 1,
+        "unreadable": 3,
+        "with 32-bit values": 1,
+    }
+    assert manifest["counts"]["train"]["n_images_used"] == 1
+    line = "train: skipped 6 of 7 images: 1 identical to another, 1 smaller than 128 pixels, 3 unreadable"
+    assert any(text.startswith(line) for text in build.describe(manifest, tmp_path))
+
+
+def test_nothing_usable_is_an_error(tmp_path):
+    write(tmp_path / "a" / "0.png", noise(100, 100))
+    write(tmp_path / "b" / "1.png", noise(128, 128, 1))
+    sources = datasets.own_images(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(util.UserError, match=r"no train tile can be cut .*1 smaller than 128 pixels"):
+        make(tmp_path, sources)
+    assert not list(tmp_path.glob(".*"))
+
+
+# Leaks ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_on_the_other_side_is_found(tmp_path, images):
+    (tmp_path / "b" / "copy.png").write_bytes((tmp_path / "a" / "3.png").read_bytes())
+    sources = datasets.own_images(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(util.UserError, match=r"3\.png \(train\) and .*copy\.png \(test\) are the same"):
+        make(tmp_path, sources)
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "a"), ("a", "a/inner"), ("a/inner", "a")])
+def test_sides_inside_each_other_are_refused(tmp_path, first, second):
+    write(tmp_path / "a" / "inner" / "0.png", noise(128, 128))
+    with pytest.raises(util.UserError, match=r"both sides|inside each other"):
+        datasets.own_images(tmp_path / first, tmp_path / second)
+
+
+def test_a_sol_on_both_sides_is_refused():
+    train, test = ([Path(f"{sol}ML00.JPG") for sol in sols] for sols in (["0003", "0010"], ["0010", "0011"]))
+    with pytest.raises(util.UserError, match="sol 0010 is in both lists"):
+        datasets.check_sols(train, test)
+
+
+@pytest.mark.parametrize(("n_images", "n_test"), [(2, 1), (6, 1), (16, 2)])
+def test_whole_images_are_held_out(tmp_path, n_images, n_test):
+    for i in range(n_images):
+        write(tmp_path / "a" / f"{i:02}.png", noise(128, 129, i))
+    write(tmp_path / "a" / "copy.png", noise(128, 129, 0))
+    write(tmp_path / "a" / "small.png", noise(10, 10))
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 100, 100, ("sr_x4",))
+    used = {key: {tile["source"] for tile in manifest["tiles"][key]} for key in split.SPLITS}
+    assert len(used["train"]) == n_images - n_test
+    assert len(used["test"]) == n_test
+    assert not used["train"] & used["test"]
+    assert not {"copy.png", "00.png"} <= used["train"] | used["test"]
+
+
+def test_one_image_cannot_be_split(tmp_path):
+    write(tmp_path / "a" / "0.png", noise(128, 128))
+    write(tmp_path / "a" / "1.png", noise(20, 20))
+    sources = datasets.own_images(tmp_path / "a")
+    with pytest.raises(util.UserError, match="1 image of at least 128x128 was found and two are needed"):
+        make(tmp_path, sources)
+
+
+def test_the_sample_needs_no_network():
+    sources = datasets.open_sources(datasets.DATASETS["sample"], [], "unused")
+    assert len(sources.train) + len(sources.test) == 14
+    split.check_no_leak(sources.train, sources.test)
+    names = {path.stem for path in sources.train + sources.test}
+    assert not names & {"motorcycle_right", "text", "page"}
+
+
+# Sets on disk ---------------------------------------------------------------------------------------------------
+
+
+def state(folder):
+    return {p: p.stat().st_mtime_ns for p in Path(folder).rglob("*")}
+
+
+def test_a_finished_set_is_not_made_again(tmp_path, images):
+    first, _ = make(tmp_path, images)
+    before = state(tmp_path / "set")
+    for options in ({}, {"n_train": 5}, {"tasks": ("sr_x4",)}):
+        manifest, finished = make(tmp_path, images, **options)
+        assert finished
+        assert manifest == first
+    assert state(tmp_path / "set") == before
+
+
+@pytest.mark.parametrize("change", [{"n_train": 9}, {"seed": 1}, {"tasks": ("sr_x4", "gray")}])
+def test_a_set_that_does_not_do_is_made_anew(tmp_path, images, change):
+    make(tmp_path, images)
+    manifest, finished = make(tmp_path, images, **change)
+    assert not finished
+    assert {p.name for p in (tmp_path / "set" / "train").iterdir()} == {"hr", *change.get("tasks", TASKS)}
+    assert len(list((tmp_path / "set" / "train" / "hr").iterdir())) == manifest["counts"]["train"]["made"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_another_source_image_or_a_lost_tile_makes_it_anew(tmp_path, images):
+    make(tmp_path, images)
+    (tmp_path / "set" / "test" / "hr" / "00001.png").unlink()
+    assert not make(tmp_path, images)[1]
+    write(tmp_path / "a" / "new.png", noise(140, 150, 99))
+    assert not make(tmp_path, datasets.own_images(tmp_path / "a", tmp_path / "b"))[1]
+
+
+def test_all_there_is_is_finished_until_more_is_demanded(tmp_path):
+    write(tmp_path / "a" / "0.png", noise(128, 130))
+    write(tmp_path / "b" / "1.png", noise(128, 128, 1))
+    sources = datasets.own_images(tmp_path / "a", tmp_path / "b")
+    make(tmp_path, sources, 10, 1)
+    assert make(tmp_path, sources, 10, 1)[1]
+    before = digests(tmp_path / "set")
+    with pytest.raises(util.UserError, match="3 distinct"):
+        make(tmp_path, sources, 4, 1, exact=("train",))
+    assert digests(tmp_path / "set") == before
+    assert not make(tmp_path, sources, 12, 1, repeat=True)[1]
+    with pytest.raises(util.UserError, match="3 distinct"):
+        make(tmp_path, sources, 4, 1, exact=("train",))
+
+
+def test_a_foreign_folder_is_never_touched(tmp_path, images):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "thesis.tex").write_text("years of work")
+    before = state(tmp_path / "set")
+    with pytest.raises(util.UserError, match="was not made by"):
+        make(tmp_path, images)
+    assert state(tmp_path / "set") == before
+
+
+def test_an_error_leaves_the_old_set_and_no_half_set(tmp_path, images, monkeypatch):
+    make(tmp_path, images)
+    before = digests(tmp_path / "set")
+
+    def full(path, array):
+        if path.name == "00005.png":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(tiles, "_save", full)
+    with pytest.raises(OSError, match="No space"):
+        make(tmp_path, images, 20)
+    assert digests(tmp_path / "set") == before
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "set"}
+
+
+def test_leftovers_of_a_killed_run_are_cleared(tmp_path, images):
+    make(tmp_path, images)
+    before = digests(tmp_path / "set")
+    (tmp_path / "set").rename(tmp_path / ".set.old")  # killed between the two renames ...
+    write(tmp_path / ".set.partial" / "train" / "hr" / "99999.png", noise(8, 8))  # ... or while it cut
+    _, finished = make(tmp_path, images)
+    assert finished
+    assert digests(tmp_path / "set") == before
+    make(tmp_path, images, 9)
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "set"}
+
+
+def job_in(folder, path):
+    return tiles.Job(path, 0, ((0, 0, 0),), folder, 0, 0, ())
+
+
+def test_an_error_in_another_process_comes_through(tmp_path, images):
+    job = job_in(tmp_path / "missing", images.train[0])
+    with workers.worker_pool(2) as pool:
+        coming = workers.results(pool, tiles.cut, [job])
+        with pytest.raises(FileNotFoundError):
+            next(coming)
+
+
+def test_a_killed_process_is_a_sentence():
+    with pytest.raises(util.UserError, match="a process was killed"), workers.worker_pool(2) as pool:
+        list(workers.results(pool, end_at_once, [9]))
+
+
+def end_at_once(status):
+    os._exit(status)
