@@ -4,9 +4,7 @@ Each denoiser has one setting, chosen on validation tiles. Tiles are shared amon
 """
 
 import os
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
 from PIL import Image
@@ -15,6 +13,7 @@ from tqdm import tqdm
 
 import util
 from download_module.degrade import SIGMA, downscale, scale_of, upscale
+from download_module.workers import worker_pool
 
 SIGMA_UNIT = SIGMA / util.DATA_RANGE  # of the noise, in 0..1
 
@@ -92,8 +91,7 @@ def restore(name, setting, target, degraded, pool, progress=False):
 
 def workers():
     """Start the worker processes for `restore`, a context manager."""
-    # Not forked: TensorFlow's threads would not survive that.
-    return ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+    return worker_pool(max(2, os.cpu_count() or 1))
 
 
 def _restore_one(name, setting, target, degraded):

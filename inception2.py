@@ -154,7 +154,10 @@ def run_evaluate(options):
     data.check_test(options.n_test)
     for directory in (RESULTS, ASSETS):
         util.check_writable(directory)
-    _, validation_pair = data.read_train(config.get("n_train", Experiment.n_train), config.get("draw", 0))
+    # Elsewhere than in its own data the tiles only choose the settings of the classical methods.
+    here = dataset == config.get("dataset")
+    n_train, draw = (config["n_train"], config["draw"]) if here else (min(Experiment.n_train, data.n_train), 0)
+    _, validation_pair = data.read_train(n_train, draw)
     name = run_dir.name if config else options.model_path.stem
     if (dataset, task) != (config.get("dataset"), config.get("task")):
         name += f"-on-{dataset}-{task}"

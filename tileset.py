@@ -21,6 +21,7 @@ class TileSet:
         if not (self.directory / "train" / task).is_dir():
             tasks = " ".join([*self.manifest["tasks"], task])
             raise util.UserError(f"{self.directory} has no {task}: run {command} --tasks {tasks}")
+        self.n_train = len(self.manifest["tiles"]["train"])
         self.id = hashlib.sha256(manifest_path.read_bytes()).hexdigest()
 
     def read_train(self, n_train, draw):

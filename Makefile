@@ -1,0 +1,47 @@
+# The one list of commands. `make run` and `make test` set up all they need (Python 3.11 or newer).
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help run test lint reproduce figures benchmark clean
+
+help:
+	@echo "make run        set up, train a few minutes on the embedded sample set, show the gain over bicubic"
+	@echo "make test       set up, lint and run the whole test suite"
+	@echo "make lint       check the style of the code"
+	@echo "make reproduce  run the experiments of the README that have no result yet (needs the data sets)"
+	@echo "make figures    write the README's tables from results/"
+	@echo "make benchmark  time the tiling against the plain way"
+	@echo "make clean      remove the environment and what runs have left, not the data sets, not the results"
+
+run: $(VENV)/run
+	$(BIN)/python download.py --dataset sample
+	$(BIN)/python inception2.py --dataset sample --n-train 100 --n-updates 2000
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+
+reproduce: $(VENV)/run
+	$(BIN)/python reproduce.py
+
+figures: $(VENV)/run
+	$(BIN)/python figures.py
+
+benchmark: $(VENV)/run
+	$(BIN)/python -m benchmarks.tiles
+
+clean:
+	rm -rf $(VENV) runs outputs .pytest_cache .ruff_cache
+
+$(VENV)/run: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,106 @@
+"""Write the tables of README.md and README.ja.md from results/*.json. No Keras in here.
+
+    python3 figures.py              # a second; only what stands between the markers changes
+
+A result that is missing is shown as a dash; what was shortened or unverified is said under the table.
+"""
+
+import sys
+from pathlib import Path
+
+import util
+from experiments import MATRIX, RECIPES
+
+MISSING = "—"
+BEGIN, END = "<!-- results: written by figures.py -->", "<!-- end of results -->"
+TEXTS = {
+    "README.md": {
+        "header": ("data", "task", "tiles", "updates", "input", "best classical", "network",
+                   "gain over input", "gain over classical"),
+        "unit": "PSNR in dB / SSIM, means over {n} test tiles of 128x128, RGB, no border cut; gains in dB with "
+                "95 % bootstrap intervals of the paired differences.",
+        "shortened": "The paper's recipe trains {full:,} updates; these runs are shortened as the column says.",
+        "unverified": "Made from archives whose SHA-256 is not the published one: {names}.",
+        "few": "{name}: {made:,} training tiles in the set, from {images:,} images.",
+    },
+    "README.ja.md": {
+        "header": ("データ", "タスク", "タイル数", "更新回数", "入力", "古典的手法の最良", "ネットワーク",
+                   "入力との差", "古典的手法との差"),
+        "unit": "PSNR (dB) / SSIM。128x128 のテストタイル {n} 枚の平均、RGB、境界の切り落としなし。"
+                "差は dB、対応のある差の 95 % ブートストラップ区間つき。",
+        "shortened": "論文のレシピは {full:,} 回更新する。ここでは表のとおり短縮した。",
+        "unverified": "SHA-256 が公開値と一致しないアーカイブから作成: {names}。",
+        "few": "{name}: 学習タイルは {made:,} 枚、画像 {images:,} 枚から作成。",
+    },
+}
+
+
+def main():
+    results = {path.stem: util.read_json(path) for path in sorted(Path("results").glob("*.json"))}
+    for name, texts in TEXTS.items():
+        path = Path(name)
+        text = replace_block(path.read_text(encoding="utf-8"), results_block(results, texts), path)
+        with util.replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(f"written: {path}")
+
+
+def replace_block(text, block, path):
+    """Return `text` with what stands between the markers replaced; without markers `UserError`."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise util.UserError(f"{path} needs the lines {BEGIN} and {END}, once each: put them where the table goes")
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{block}\n\n{END}{rest.split(END)[1]}"
+
+
+def results_block(results, texts):
+    """Lay out the matrix as a Markdown table with its notes.
+
+    Parameters
+    ----------
+    results : {name: result}, the content of results/*.json
+    texts : one of `TEXTS`
+    """
+    lines = [f"| {' | '.join(texts['header'])} |", "|" + "---|" * len(texts["header"])]
+    lines += [f"| {' | '.join(_row(experiment, results.get(experiment.name)))} |" for experiment in MATRIX]
+    found = [results[experiment.name] for experiment in MATRIX if experiment.name in results]
+    n_test = ", ".join(f"{n:,}" for n in sorted({result["n_test"] for result in found})) or MISSING
+    notes = [texts["unit"].format(n=n_test)]
+    full = RECIPES["paper"].n_updates
+    if any(experiment.n_updates < full for experiment in MATRIX):
+        notes.append(texts["shortened"].format(full=full))
+    unverified = sorted({
+        f"{result['dataset']} ({archive['file']})" for result in found
+        for archive in result["data"]["archives"] if not archive["verified"]
+    })
+    if unverified:
+        notes.append(texts["unverified"].format(names=", ".join(unverified)))
+    counts = {result["dataset"]: result["data"]["counts"]["train"] for result in found}
+    for name, count in sorted(counts.items()):
+        notes.append(texts["few"].format(name=name, made=count["made"], images=count["n_images_used"]))
+    return "\n".join(lines) + "\n\n" + "\n".join(notes)
+
+
+def _row(experiment, result):
+    cells = [experiment.dataset, experiment.task, f"{experiment.n_train:,}", f"{experiment.n_updates:,}"]
+    if not result:
+        return cells + [MISSING] * 5
+    methods, differences = result["methods"], result["differences"]
+    classical = [name for name in methods if name not in ("input", "restored")]
+    best = max(classical, key=lambda name: methods[name]["psnr"])
+    return cells + [
+        _score(methods["input"]), f"{_score(methods[best])} ({best.replace('_', ' ')})", _score(methods["restored"]),
+        _gain(differences["restored - input"]), _gain(differences[f"restored - {best}"]),
+    ]
+
+
+def _score(scores):
+    return f"{scores['psnr']:.2f} / {scores['ssim']:.3f}"
+
+
+def _gain(difference):
+    return f"{difference['mean']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(util.run_cli(main))

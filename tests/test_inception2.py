@@ -1,0 +1,245 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import write_dataset
+from PIL import Image
+
+import inception2
+import samples
+import training
+import util
+from experiments import Experiment
+
+ROOT = Path(__file__).parents[1]
+ARGUMENTS = ["--dataset", "tiny", "--n-train", "12", "--width", "4", "--n-updates", "4", "--checkpoint-every", "2"]
+NAME = replace(Experiment(), dataset="tiny", n_train=12, width=4, n_updates=4).name
+
+
+def run(*arguments):
+    """Run in this process, as the terminal would: the exit status."""
+    try:
+        return util.run_cli(lambda: inception2.main([str(argument) for argument in arguments]))
+    except SystemExit as error:  # argparse
+        return error.code
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which the tiny experiment has been run."""
+    place = tmp_path_factory.mktemp("trained")
+    write_dataset(place / "datasets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert run(*ARGUMENTS) == 0
+    return place
+
+
+@pytest.fixture
+def in_trained(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    return trained
+
+
+def test_a_run_writes_its_result_in_the_documented_form(in_trained):
+    result = json.loads((in_trained / "results" / f"{NAME}.json").read_text())
+    fields = {
+        "name", "dataset", "task", "model", "recipe", "n_train", "n_updates", "batch_size", "seed", "draw", "n_test",
+        "seconds_train", "device", "backend", "versions", "git_commit", "protocol", "methods", "data",
+    }
+    assert fields <= set(result)
+    assert list(result["methods"]) == ["input", "lanczos", "restored"]
+    for scores in result["methods"].values():
+        assert set(scores) == {"psnr", "psnr_of_mean_mse", "ssim", "psnr_tiles", "ssim_tiles"}
+        assert len(scores["psnr_tiles"]) == len(scores["ssim_tiles"]) == result["n_test"] == 4
+    assert result["protocol"]["border"] == 0
+    assert result["data"]["verified"] is False
+
+
+def test_a_result_names_no_place_on_this_machine(in_trained):
+    text = (in_trained / "results" / f"{NAME}.json").read_text()
+    assert str(in_trained) not in text
+    assert str(ROOT) not in text
+    assert str(Path.home()) not in text
+
+
+def test_the_scores_are_those_of_the_files_on_disk(in_trained):
+    """An independent way to the same numbers: the saved model on the tiles, one by one."""
+    result = json.loads((in_trained / "results" / f"{NAME}.json").read_text())
+    model = training.load_model(in_trained / "runs" / NAME / "model.keras")
+    for i, psnr in enumerate(result["methods"]["restored"]["psnr_tiles"]):
+        target, degraded = (
+            np.asarray(Image.open(in_trained / "datasets" / "tiny" / "test" / folder / f"{i:05}.png"))
+            for folder in ("hr", "sr_x4")
+        )
+        output = np.clip(np.asarray(model(degraded[None] / np.float32(255), training=False))[0], 0, 1)
+        error = np.mean((np.rint(output * 255) - target) ** 2)
+        assert psnr == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
+
+
+def test_the_same_command_again_trains_nothing_and_says_the_same(in_trained, monkeypatch):
+    before = (in_trained / "results" / f"{NAME}.json").read_text()
+    monkeypatch.setattr(training, "draw_batch", None)
+    assert run(*ARGUMENTS) == 0
+    after = (in_trained / "results" / f"{NAME}.json").read_text()
+    assert json.loads(after)["methods"] == json.loads(before)["methods"]
+
+
+def test_a_saved_model_is_measured_alike(in_trained):
+    path = in_trained / "results" / f"{NAME}.json"
+    before = json.loads(path.read_text())
+    path.unlink()
+    assert run("evaluate", in_trained / "runs" / NAME / "model.keras") == 0
+    after = json.loads(path.read_text())
+    assert after["methods"] == before["methods"]
+    assert after["seconds_train"] == before["seconds_train"]
+
+
+def test_a_model_is_measured_on_another_task_under_another_name(in_trained):
+    write_dataset(in_trained / "datasets", "noisy", "noise_s64")
+    model_path = in_trained / "runs" / NAME / "model.keras"
+    assert run("evaluate", model_path, "--dataset", "noisy", "--task", "noise_s64", "--n-test", "2") == 0
+    result = json.loads((in_trained / "results" / f"{NAME}-on-noisy-noise_s64.json").read_text())
+    assert (result["task"], result["trained_on"]["task"], result["n_test"]) == ("noise_s64", "sr_x4", 2)
+
+
+def test_a_model_alone_needs_to_be_told_its_task(in_trained, tmp_path, capsys):
+    shutil.copy(in_trained / "runs" / NAME / "model.keras", tmp_path / "lonely.keras")
+    assert run("evaluate", tmp_path / "lonely.keras") == 2
+    assert "--dataset and --task" in capsys.readouterr().err
+    assert run("evaluate", tmp_path / "lonely.keras", "--dataset", "tiny", "--task", "sr_x4") == 0
+    assert json.loads((in_trained / "results" / "lonely-on-tiny-sr_x4.json").read_text())["n_updates"] is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 45)])
+def test_restored_files_have_their_size(in_trained, tmp_path, size):
+    util.write_image(tmp_path / "photo.bmp", np.full((*size, 3), 77, np.uint8))
+    model_path = in_trained / "runs" / NAME / "model.keras"
+    assert run("restore", model_path, tmp_path / "photo.bmp", "--out", tmp_path / "out") == 0
+    assert util.read_image(tmp_path / "out" / "photo.png").shape == (*size, 3)
+
+
+def test_restoring_never_overwrites_the_input(in_trained, tmp_path, capsys):
+    util.write_image(tmp_path / "a.png", np.zeros((16, 16, 3), np.uint8))
+    before = (tmp_path / "a.png").read_bytes()
+    assert run("restore", in_trained / "runs" / NAME / "model.keras", tmp_path / "a.png", "--out", tmp_path) == 2
+    assert "overwrite its input" in capsys.readouterr().err
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_two_inputs_never_share_an_output(in_trained, tmp_path, capsys):
+    for name in ("a.png", "a.bmp"):
+        util.write_image(tmp_path / name, np.zeros((16, 16, 3), np.uint8))
+    images = [tmp_path / "a.png", tmp_path / "a.bmp"]
+    assert run("restore", in_trained / "runs" / NAME / "model.keras", *images, "--out", tmp_path / "out") == 2
+    assert "one name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--task", "sr_x5"], "invalid choice: 'sr_x5'"),
+    (["--n-train", "-3"], "'-3' is not a whole number above 0"),
+    (["--learning-rate", "nan"], "'nan' is not a number above 0"),
+    (["--dropout", "1"], "'1' is not a number in 0..1"),
+    (["--width", "7"], "'7' is not an even whole number"),
+    (["--n-trian", "3"], "unrecognized arguments: --n-trian 3"),
+    (["--dataset", "mars"], "python3 download.py --dataset mars"),
+    (["--dataset", "tiny", "--data", "elsewhere"], "download.py --dataset tiny --out elsewhere"),
+    (["--dataset", "tiny", "--task", "gray"], "download.py --dataset tiny --tasks sr_x4 gray"),
+    (["--dataset", "tiny", "--n-train", "13"], "13 tiles are wanted and"),
+    (["--dataset", "tiny", "--n-train", "12", "--draw", "1"], "24 tiles are wanted and"),
+    (["--dataset", "tiny", "--n-train", "2"], "come from one image"),
+    (["--dataset", "tiny", "--n-train", "12", "--n-test", "9"], "9 tiles are wanted and"),
+    (["evaluate", "nowhere.keras"], "nowhere.keras does not exist"),
+    (["restore", "nowhere.keras", "nowhere.png"], "nowhere.png does not exist"),
+])
+def test_wrong_options_get_one_clear_sentence(workplace, capsys, arguments, said):
+    assert run(*arguments) == 2
+    output = capsys.readouterr().err
+    assert said in output
+    assert "Traceback" not in output
+    assert sorted(path.name for path in workplace.iterdir()) == ["datasets"]
+
+
+def test_a_pair_without_its_partner_is_found_before_training(workplace, capsys):
+    (workplace / "datasets" / "tiny" / "test" / "sr_x4" / "00002.png").unlink()
+    assert run(*ARGUMENTS) == 2
+    assert "00002.png has no partner" in capsys.readouterr().err
+    assert not (workplace / "runs").exists()
+
+
+def test_tiles_of_two_sizes_are_found_before_training(workplace, capsys):
+    util.write_image(workplace / "datasets" / "tiny" / "train" / "hr" / "00003.png", np.zeros((16, 16, 3), np.uint8))
+    assert run(*ARGUMENTS) == 2
+    assert "all tiles must be of one size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["runs", "results", "assets"])
+def test_an_output_folder_that_is_a_file_is_one_sentence(workplace, capsys, name):
+    (workplace / name).write_text("mine")
+    assert run(*ARGUMENTS) == 2
+    assert name in capsys.readouterr().err
+    assert (workplace / name).read_text() == "mine"
+
+
+def test_a_full_disk_is_one_sentence(in_trained, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    before = (in_trained / "results" / f"{NAME}.json").read_bytes()
+    monkeypatch.setattr(util, "write_json", full)
+    assert run("evaluate", in_trained / "runs" / NAME / "model.keras") == 2
+    assert "the disk is full" in capsys.readouterr().err
+    assert (in_trained / "results" / f"{NAME}.json").read_bytes() == before
+
+
+def test_no_dot_is_said_in_one_line_and_stops_nothing(in_trained, monkeypatch, capsys):
+    (in_trained / "assets" / f"{Experiment.model}.png").unlink(missing_ok=True)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert run(*ARGUMENTS) == 0
+    assert "needs graphviz's dot" in capsys.readouterr().out
+    assert not (in_trained / "assets" / f"{Experiment.model}.png").exists()
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="graphviz's dot is not installed")
+def test_the_diagram_is_drawn_where_dot_is(tmp_path):
+    inception2.draw_diagram(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]), tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").width > 50
+
+
+def test_a_terminal_sees_the_same_status(workplace):
+    command = [sys.executable, str(ROOT / "inception2.py"), "--dataset", "absent"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("inception2.py: error: there is no data set absent in datasets")
+
+
+@pytest.mark.slow
+def test_a_quiet_start_says_why_it_fails(workplace):
+    command = [sys.executable, str(ROOT / "inception2.py"), *ARGUMENTS]
+    environment = os.environ | {"KERAS_BACKEND": "no_such_backend"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode != 0
+    assert "no_such_backend" in done.stderr
+
+
+def test_the_samples_show_the_named_tiles_and_their_scores():
+    rows = samples.choose_rows([0.5, 0.1, 0.3, 2.0, -1.0, 0.4])
+    assert rows == [("tile 0", 0), ("tile 1", 1), ("tile 2", 2), ("best gain", 3), ("median gain", 5),
+                    ("worst gain", 4)]
+
+
+def test_the_samples_put_each_method_in_its_own_column():
+    images = {"input": np.full((2, 128, 128, 3), 40, np.uint8), "restored": np.full((2, 128, 128, 3), 80, np.uint8)}
+    target = np.full((2, 128, 128, 3), 120, np.uint8)
+    scores = {"psnr_tiles": [20.0, 21.0], "ssim_tiles": [0.5, 0.6]}
+    picture = np.asarray(samples.draw_samples("title", [("tile 1", 1)], images, dict.fromkeys(images, scores), target))
+    middle = picture[picture.shape[0] // 2, :, 0]
+    assert [value for value in dict.fromkeys(middle.tolist()) if value in (40, 80, 120)] == [40, 80, 120]
