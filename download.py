@@ -4,7 +4,7 @@
     python3 download.py --dataset sample                  # no network: photographs that scikit-image carries
     python3 download.py --images FOLDER --dataset moon    # your own images
 
-Cutting takes about a minute for each set on two cores. The same command again does only what is missing.
+Cutting takes one to two minutes for each set on two cores. The same command again does only what is missing.
 """
 # ruff: noqa: E501
 

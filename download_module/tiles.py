@@ -2,7 +2,7 @@
 
 First a plan is made, then it is cut. Tile k depends on the seed, the side and the sorted list of images only:
 not on how many tiles are made (the first n of many are the n-tile set) nor on how many processes make them.
-10,000 tiles of 800 images of 2040x1356 take about a minute on two cores (benchmarks/tiles.py measures it).
+10,000 tiles of 800 images of 2040x1356 take one to two minutes on two cores (benchmarks/tiles.py measures it).
 """
 
 import shutil

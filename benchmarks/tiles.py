@@ -1,0 +1,191 @@
+"""How long a tile takes: our cutting against the plain way, on the same generated photographs.
+
+    python3 -m benchmarks.tiles        # two minutes; writes results/benchmark_tiles.json
+
+The plain way opens the source anew for each tile, in one process, with Pillow's default PNG settings. Ours is
+`build.make_set` as download.py calls it, survey, worker processes and manifest included.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image
+from tqdm import tqdm
+
+import util
+from download_module import build, datasets, tiles
+from download_module.degrade import DEFAULT_TASKS, degrade
+from download_module.split import TILE_SIZE
+
+HEIGHT, WIDTH = 1356, 2040  # the usual size in DIV2K
+RESULT = Path("results/benchmark_tiles.json")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    add = parser.add_argument
+    add("--n-images", type=int, default=64, help="generated photographs (default: %(default)s)")
+    add("--n-tiles", type=int, help="tiles cut our way (default: 12.5 an image, as in 10,000 of 800)")
+    add("--n-plain", type=int, default=48, help="tiles cut the plain way (default: %(default)s)")
+    add("--n-memory", type=int, default=10_000, help="tiles of the run that measures memory (default: %(default)s)")
+    add("--out", type=Path, default=RESULT, help="default: %(default)s")
+    options = parser.parse_args()
+    n_tiles = options.n_tiles or int(12.5 * options.n_images)
+    if min(options.n_images, n_tiles, options.n_plain, options.n_memory) < 2:
+        raise util.UserError("a count is below 2: give more")
+    machine = describe_machine()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        paths = make_photographs(folder / "images", options.n_images)
+        seconds_plain = time_plain(paths, folder / "plain", options.n_plain) / options.n_plain
+        seconds_ours, memory = time_ours(paths, folder, n_tiles)
+        result = {
+            "name": "benchmark_tiles",
+            "n_images": options.n_images,
+            "image_size": [HEIGHT, WIDTH],
+            "image_megabytes": sum(p.stat().st_size for p in paths) / len(paths) / 1e6,
+            "tasks": list(DEFAULT_TASKS),
+            "n_tiles": n_tiles,
+            "n_tiles_plain": options.n_plain,
+            "seconds_per_tile": seconds_ours / n_tiles,
+            "seconds_per_tile_plain": seconds_plain,
+            "speed_up": seconds_plain * n_tiles / seconds_ours,
+            "peak_memory_megabytes": memory,
+        }
+        seconds, memory = time_ours(paths, folder, options.n_memory)
+        result["large_run"] = {
+            "n_tiles": options.n_memory,
+            "seconds_per_tile": seconds / options.n_memory,
+            "peak_memory_megabytes": memory,
+        }
+    result["machine"] = machine
+    util.write_json(options.out, result)
+    print(
+        f"{1e3 * result['seconds_per_tile']:.1f} ms a tile, plain {1e3 * seconds_plain:.1f} ms: "
+        f"{result['speed_up']:.1f} times faster; peak memory {result['peak_memory_megabytes']:.0f} MB, "
+        f"{memory:.0f} MB for {options.n_memory} tiles -> {options.out}"
+    )
+
+
+def make_photographs(folder, n):
+    """Write n PNGs with the spectrum and the file size of photographs: smooth noise of several scales."""
+    folder.mkdir(parents=True)
+    paths = []
+    for i in tqdm(range(n), desc="photographs", disable=None):
+        rng = np.random.default_rng(i)
+        image = 128 + rng.normal(0, 2, (HEIGHT, WIDTH, 3))  # the sensor
+        for size, contrast in ((8, 50), (32, 30), (128, 15), (512, 8)):
+            for channel in range(3):
+                coarse = Image.fromarray(rng.normal(0, contrast, (size, size)).astype(np.float32))
+                image[..., channel] += np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+        paths.append(folder / f"{i:04d}.png")
+        Image.fromarray(np.rint(image.clip(0, 255)).astype(np.uint8)).save(paths[-1], compress_level=1)
+    return paths
+
+
+def time_plain(paths, folder, n):
+    """Seconds for n tiles with one `open` each, the images taken in turn."""
+    for name in ("hr", *DEFAULT_TASKS):
+        (folder / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    start = time.perf_counter()
+    for k in tqdm(range(n), desc="plain", disable=None):
+        image = np.asarray(Image.open(paths[k % len(paths)]).convert("RGB"))
+        y, x = rng.integers(HEIGHT - TILE_SIZE + 1), rng.integers(WIDTH - TILE_SIZE + 1)
+        target = np.ascontiguousarray(np.rot90(image[y : y + TILE_SIZE, x : x + TILE_SIZE], rng.integers(4)))
+        Image.fromarray(target).save(folder / "hr" / tiles.tile_name(k))
+        for task in DEFAULT_TASKS:
+            Image.fromarray(degrade(target, task, rng)).save(folder / task / tiles.tile_name(k))
+    return time.perf_counter() - start
+
+
+def time_ours(paths, folder, n):
+    """Seconds and peak memory in MB of a whole set of n tiles; one tile and one image are for the test."""
+    root = paths[0].parent
+    sources = datasets.Sources(paths[1:], paths[:1], root, root)
+    wish = build.Wish({"train": n - 1, "test": 1}, DEFAULT_TASKS, exact=frozenset({"train", "test"}))
+    with PeakMemory() as memory:
+        start = time.perf_counter()
+        build.make_set(folder / "sets", f"n_{n}", sources, wish, n_workers=os.cpu_count())
+        seconds = time.perf_counter() - start
+    return seconds, memory.megabytes
+
+
+class PeakMemory:
+    """Sum of the resident memory of this process and its descendants, looked at 20 times a second.
+
+    Pages that processes share are counted in each, so this is an upper bound. Where there is no /proc it is
+    the largest single process instead.
+    """
+
+    megabytes = 0.0
+
+    def __enter__(self):
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._end.wait(0.05):
+            self.megabytes = max(self.megabytes, _resident_megabytes())
+
+
+def _resident_megabytes():
+    if not Path("/proc/self/statm").exists():
+        unit = 1e6 if sys.platform == "darwin" else 1e3
+        both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        return max(resource.getrusage(who).ru_maxrss for who in both) / unit
+    parents, pages = {}, {}
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                stat = (process / "stat").read_text().rpartition(")")[2].split()
+                pages[int(process.name)] = int((process / "statm").read_text().split()[1])
+            except OSError:
+                continue  # it has just ended
+            parents[int(process.name)] = int(stat[1])
+    total = 0
+    for process, n in pages.items():
+        ancestor = process
+        while ancestor not in (0, os.getpid()):
+            ancestor = parents.get(ancestor, 0)
+        total += n if ancestor else 0
+    return total * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def describe_machine():
+    """What a reader needs to judge the seconds; nothing that names the machine or its owner."""
+    cpu = platform.processor()
+    if (info := Path("/proc/cpuinfo")).exists():
+        models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = models[0] if models else cpu
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if hasattr(os, "sysconf") else None
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gigabytes": memory and round(memory, 1),
+        # Above 0 other programs took their share, which costs our way more: the plain one needs one core only.
+        "load_average_before": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(util.run_cli(main))
