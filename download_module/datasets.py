@@ -10,7 +10,7 @@ from pathlib import Path
 
 import skimage
 
-from download_module import fetch
+from download_module import fetch, unpack
 from util import UserError, list_images
 
 
@@ -177,7 +177,7 @@ def get_archives(dataset, out, archives_dir=None, allow_unverified=False, progre
 
 def open_sources(dataset, got, out, progress=True):
     """Extract archives (from `get_archives`) to `out/_sources/<stem>` and list the images: a `Sources`."""
-    folders = [fetch.extract(path, Path(out) / "_sources" / path.stem, progress) for path, _ in got]
+    folders = [unpack.extract(path, Path(out) / "_sources" / path.stem, progress) for path, _ in got]
     train, test, train_root, test_root = dataset.list_sides(*folders)
     archives = tuple(facts for _, facts in got)
     return Sources(train, test, train_root, test_root, archives, dataset.licence, dataset.citation)

@@ -1,49 +1,29 @@
-"""Get an archive and unpack it: resumable, verified download; safe extraction of a zip.
+"""Get an archive: a resumable, verified download.
 
-An archive gets its final name only when its size and SHA-256 are right, a folder only when every member is
-in it. Whatever interrupts a run (Ctrl-C, kill -9, a full disk, a dead link), the same call goes on from it.
+An archive gets its final name only when its size and SHA-256 are right. Whatever interrupts a run (Ctrl-C,
+kill -9, a full disk, a dead link), the same call goes on from it.
 Beside `NAME` lies `NAME.sha256` (for `sha256sum -c`, and to spare reading `NAME` again) and, until it is
 complete, `NAME.part` (what has arrived), `.part.etag` (which version of the server's file that is) and
 `.part.lock` (empty).
 """
 
-import errno
 import hashlib
 import os
 import random
 import re
-import shutil
-import stat
-import struct
 import time
-import zipfile
-import zlib
 from pathlib import Path
 
 import requests
-from tqdm import tqdm
 
+from download_module.disk import byte_bar, check_disk, lock, size_of
 from util import UserError, replacing
-
-try:
-    import fcntl
-except ImportError:  # Windows: no lock there
-    fcntl = None
 
 TIMEOUT = (15, 60)  # seconds: to connect, and between two pieces of the answer
 N_RETRIES = 6  # in a row without a new byte; the waits between them add up to about a minute
 CHUNK = 1 << 16
-DISK_MARGIN = 100_000_000  # bytes left free for the file system and for everybody else
-
-MARKER = ".extracted_from"
-MAX_UNPACKED = 16_000_000_000  # bytes; the largest archive here unpacks to 3.5 GB
-MAX_RATIO = 200  # images hardly shrink; deflate reaches 1,000 on a bomb
-RATIO_FREE = 4_000_000  # bytes; a member below this may shrink as it likes
 
 TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError)
-# A table of contents before the start of the file; twice: one name is a file and a folder.
-BAD_ZIP_ERRNO = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR)
 
 
 def fetch(url, path, n_bytes, sha256=None, progress=True):
@@ -76,14 +56,14 @@ def fetch(url, path, n_bytes, sha256=None, progress=True):
     if path.is_dir():
         raise UserError(f"{path} is a folder and a file is to be downloaded there: choose another place")
     expected = sha256.lower() if sha256 else _recorded(path)
-    found = _checksum(path) if _size(path) == n_bytes else None
+    found = _checksum(path) if size_of(path) == n_bytes else None
     if found and expected in (None, found):
         _record(path, found, path)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = _beside(path, ".part")
-        with _beside(part, ".lock").open("w") as lock:
-            _lock(lock, path)
+        with _beside(part, ".lock").open("w") as lock_file:
+            lock(lock_file, path)
             _download(url, part, n_bytes, bool(sha256), progress)
             found = _digest(part)
             if expected not in (None, found):
@@ -108,7 +88,7 @@ def take_archive(path, n_bytes, sha256=None, allow_unverified=False):
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} does not exist: put the archive there, or download it without --archives")
-    size, found = _size(path), _checksum(path)
+    size, found = size_of(path), _checksum(path)
     expected = sha256.lower() if sha256 else _recorded(path)
     good = size == n_bytes and expected in (None, found)
     if not good and not allow_unverified:
@@ -117,58 +97,14 @@ def take_archive(path, n_bytes, sha256=None, allow_unverified=False):
     return {"file": path.name, "url": None, "bytes": size, "sha256": found, "verified": good and bool(sha256)}
 
 
-def extract(archive_path, directory, progress=True):
-    """Unpack a zip archive into `directory`, completely or not at all.
-
-    A folder that holds this archive already is reused; one made from another archive, or with files missing,
-    is replaced. "This archive" means the same names, sizes and CRCs: a copied or touched one is the same.
-
-    Parameters
-    ----------
-    archive_path, directory : path
-    progress : bool
-        Show a progress bar on stderr.
-
-    Returns
-    -------
-    Path
-        `directory`.
-
-    Raises
-    ------
-    UserError
-        When the archive is damaged or unsafe (a name that leads outside, a link, a duplicate, encryption, a
-        zip bomb), the disk is too small, or `directory` holds something that was not made here.
-    """
-    archive_path, directory = Path(archive_path), Path(directory)
-    if not archive_path.is_file():
-        raise UserError(f"{archive_path} does not exist: check the path")
-    final = directory.resolve()  # of a link, the folder it leads to is what is replaced
-    final.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with archive_path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            _lock(file, archive_path)
-            members = archive.infolist()
-            _check_members(archive_path, members)
-            contents = repr([(m.filename, m.file_size, m.CRC) for m in members])
-            identity = hashlib.sha256(contents.encode()).hexdigest()
-            if not _is_complete(final, identity, members):
-                _unpack(archive, members, final, identity, progress)
-    except (*BAD_ZIP, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in BAD_ZIP_ERRNO:
-            raise
-        raise UserError(f"{archive_path} is damaged or not a zip archive ({error}): get it anew") from error
-    return directory
-
-
 def _download(url, part, n_bytes, checked_later, progress):
     """Bring `part` to `n_bytes` bytes, over as many connections as it takes."""
-    if _size(part) > n_bytes:
+    if size_of(part) > n_bytes:
         _discard(part)
-    best, failures = _size(part), 0
-    _check_disk(part.parent, n_bytes - best)
-    with _bar(n_bytes, part.stem, progress, initial=best) as bar:
-        while _size(part) < n_bytes:
+    best, failures = size_of(part), 0
+    check_disk(part.parent, n_bytes - best)
+    with byte_bar(n_bytes, part.stem, progress, initial=best) as bar:
+        while size_of(part) < n_bytes:
             try:
                 _request(url, part, n_bytes, checked_later, bar)
                 reason = "it stopped early"
@@ -178,7 +114,7 @@ def _download(url, part, n_bytes, checked_later, progress):
                 reason = str(error)
             except requests.RequestException as error:
                 raise UserError(f"{url} cannot be downloaded ({error}): check the address") from error
-            if (size := _size(part)) < n_bytes:
+            if (size := size_of(part)) < n_bytes:
                 failures = 1 if size > best else failures + 1
                 best = max(best, size)
                 if failures > N_RETRIES:
@@ -193,7 +129,7 @@ class _TryAgainError(Exception):
 
 def _request(url, part, n_bytes, checked_later, bar):
     """Append to `part` what is missing, or write it anew when the server does not resume."""
-    size, etag_path = _size(part), _beside(part, ".etag")
+    size, etag_path = size_of(part), _beside(part, ".etag")
     version = etag_path.read_text() if etag_path.exists() else None
     headers = {"Accept-Encoding": "identity"}  # sizes are those of the file, not of a compressed transfer
     if size and (version or checked_later):  # a published checksum would catch halves of two versions
@@ -238,98 +174,6 @@ def _wait(failures):
     time.sleep(2 ** (failures - 1) * random.uniform(0.75, 1.25))
 
 
-def _check_members(archive_path, members):
-    """Refuse an archive that could write outside its folder, fill the disk, or mean two things."""
-    seen = {MARKER}
-    for member in members:
-        name = member.orig_filename  # `filename` is cut at a NUL
-        parts = name.removesuffix("/").split("/")
-        key = "/".join(parts).casefold()  # what differs by case only is one file on macOS and Windows
-        trouble = None
-        if {"", ".", ".."} & set(parts) or re.search(r"[\\:\0]", name):
-            trouble = "a name that may lead outside the folder"
-        elif key in seen:
-            trouble = "a name that occurs twice"
-        elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            trouble = "a link or special file"
-        elif member.flag_bits & 0x2041:  # encrypted, strongly encrypted, encrypted directory
-            trouble = "an encrypted file"
-        elif member.file_size > max(RATIO_FREE, MAX_RATIO * member.compress_size):
-            trouble = "a zip bomb"
-        elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            trouble = "compressed by an unusual method"
-        if trouble:
-            raise UserError(f"{archive_path} holds {name!r}, {trouble}: do not use this archive")
-        seen.add(key)
-    if (total := sum(m.file_size for m in members)) > MAX_UNPACKED:
-        raise UserError(f"{archive_path} unpacks to {_gb(total)} and no data set here needs "
-                        f"{_gb(MAX_UNPACKED)}: do not use this archive")
-
-
-def _is_complete(directory, identity, members):
-    """Whether `directory` was made from this archive and has lost no file since."""
-    marker = directory / MARKER
-    if not marker.is_file():
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise UserError(f"{directory} was not unpacked here: move it away, then run again")
-        return False
-    files = [m for m in members if not m.is_dir()]
-    return marker.read_text() == identity and all(_size(directory / m.filename) == m.file_size for m in files)
-
-
-def _unpack(archive, members, directory, identity, progress):
-    """Fill a folder beside `directory` and let it take its place when it is complete."""
-    temporary, old = (directory.with_name(f".{directory.name}.{kind}") for kind in ("unpacking", "old"))
-    _remove(temporary, old)  # left by a killed run
-    total = sum(m.file_size for m in members)
-    _check_disk(directory.parent, total)
-    try:
-        temporary.mkdir()
-        with _bar(total, directory.name, progress) as bar:
-            for member in members:
-                target = temporary / member.filename
-                folder = target if member.is_dir() else target.parent
-                folder.mkdir(parents=True, exist_ok=True)
-                if member.is_dir():
-                    continue
-                with archive.open(member) as source, target.open("xb") as file:
-                    while chunk := source.read(CHUNK):  # zipfile stops at `file_size`, whatever is stored
-                        file.write(chunk)
-                        bar.update(len(chunk))
-                if _size(target) != member.file_size:
-                    raise zipfile.BadZipFile(f"{member.filename} is shorter than it claims")
-        (temporary / MARKER).write_text(identity)
-        if directory.exists():
-            directory.rename(old)
-        temporary.rename(directory)
-    finally:
-        _remove(temporary, old)
-
-
-def _remove(*directories):
-    for directory in directories:
-        if directory.exists():
-            shutil.rmtree(directory)
-
-
-def _lock(file, path):
-    """Keep other processes from `path` until `file` is closed; the system sees to it, even after kill -9."""
-    try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"another process is busy with {path}: wait for it, then run again") from error
-    except OSError:
-        pass  # a network drive without locks
-
-
-def _check_disk(directory, n_bytes):
-    needed, free = n_bytes + DISK_MARGIN, shutil.disk_usage(directory).free
-    if free < needed:
-        raise UserError(f"{directory} has {_gb(free)} free and {_gb(needed)} are needed: free some space or "
-                        "choose a folder on another disk")
-
-
 def _checksum(path):
     """SHA-256 of a file. The record beside it spares reading gigabytes while it bears the file's own time."""
     record = _beside(path, ".sha256")
@@ -372,15 +216,3 @@ def _discard(part):
 
 def _beside(path, suffix):
     return path.with_name(path.name + suffix)
-
-
-def _size(path):
-    return path.stat().st_size if path.is_file() else 0
-
-
-def _bar(total, name, progress, initial=0):
-    return tqdm(total=total, desc=name, initial=initial, unit="B", unit_scale=True, disable=not progress)
-
-
-def _gb(n_bytes):
-    return f"{n_bytes / 1e9:.2f} GB"

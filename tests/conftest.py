@@ -1,4 +1,7 @@
-"""A data set as download.py leaves it, small enough to train on in seconds."""
+"""What several test files need: a data set small enough to train on in seconds, a disk that is full."""
+
+import shutil
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import util
 from download_module.degrade import degrade
 
 TILE = 32
+DiskUsage = namedtuple("DiskUsage", "total used free")
 
 
 def write_dataset(data_dir, name="tiny", task="sr_x4", n_train=12, n_test=4, tile=TILE):
@@ -32,3 +36,11 @@ def workplace(tmp_path, monkeypatch):
     write_dataset(tmp_path / "datasets")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def names(directory):
+    return sorted(p.name for p in directory.iterdir())
+
+
+def no_disk(monkeypatch, free):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(free, 0, free))
