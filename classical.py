@@ -86,7 +86,9 @@ def choose_settings(task, validation_pair, pool):
 def restore(name, setting, target, degraded, pool, progress=False):
     """Apply one method to tiles, each alone: uint8 (N, H, W, 3), 0..255, as the inputs."""
     tiles = pool.map(partial(_restore_one, name, setting), target, degraded, chunksize=4)
-    return np.stack(list(tqdm(tiles, total=len(target), unit="tile", desc=name, disable=not progress)))
+    return np.stack(list(tqdm(
+        tiles, total=len(target), unit="tile", desc=name, disable=not progress, mininterval=util.bar_interval()
+    )))
 
 
 def workers():

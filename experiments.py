@@ -8,17 +8,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained when nothing else is said."""
+    """How a network is trained when nothing else is said.
+
+    The first four can be changed by an `Experiment`; the others are what makes the recipe.
+    """
 
     n_updates: int
     batch_size: int
     learning_rate: float
     dropout: float
+    loss: str = "mse"
+    start_at_identity: bool = False  # the last layers start at zero, so a network with bypass starts as its input
+    warmup: float = 0.0  # part of the updates in which the learning rate rises; then it falls as a cosine to 0
+    clip_norm: float | None = None  # of the gradient
+    # Momentum of a moving average of the weights. The average with the best validation PSNR is the result, and the
+    # untouched input is a candidate; without averaging the last weights are.
+    averaging: float | None = None
+    augment: bool = False  # see batches.draw_batch
+    crop: int | None = None
 
 
 RECIPES = {
     # Adam, MSE, fixed pairs, no augmentation, the last weights are the result: the paper, section 3.
     "paper": Recipe(n_updates=100_000, batch_size=1, learning_rate=5e-4, dropout=0.2),
+    "fewdata": Recipe(
+        n_updates=20_000, batch_size=4, learning_rate=1e-3, dropout=0.0, loss="mae", start_at_identity=True,
+        warmup=0.05, clip_norm=1.0, averaging=0.995, augment=True, crop=64,
+    ),
 }
 
 

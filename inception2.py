@@ -193,7 +193,7 @@ def measure(name, fields, run_dir, model, data, n_test, validation_pair):
 
     test_pair = data.read_test(n_test)
     trained_path = run_dir / "trained.json"
-    unknown = dict.fromkeys(("seconds_train", "device", "backend", "versions", "git_commit"))
+    unknown = dict.fromkeys(("seconds_train", "chosen_update", "device", "backend", "versions", "git_commit"))
     trained = util.read_json(trained_path) if trained_path.exists() else unknown
     began = time.perf_counter()
     measured, images = evaluation.evaluate(

@@ -21,7 +21,7 @@ MODELS = {
 SIZE_MULTIPLE = 16
 
 
-def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2):
+def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_identity=False):
     """Build one of the paper's networks.
 
     Parameters
@@ -29,22 +29,26 @@ def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2):
     name : key of `MODELS`; another one raises KeyError
     width : int, channels of the hidden layers (the narrow ones before the output have half as many)
     dropout : float in [0, 1), the rate after every hidden layer
+    start_at_identity : bool, whether the last layer of each branch starts at zero, so that a network with
+        bypass starts as the identity (its hidden layers start as usual, so it can leave that at once)
 
     Returns
     -------
     keras.Model, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3), not clipped
     """
-    builders = {"bypass": lambda x: x, "unet": _unet, "srcnn535": _srcnn535}
+    last = {"kernel_initializer": "zeros" if start_at_identity else "glorot_uniform"}
+    builders = {
+        "bypass": lambda x: x,
+        "unet": lambda x: _unet(x, width, dropout, last),
+        "srcnn535": lambda x: _srcnn535(x, width, dropout, last),
+    }
     degraded = keras.Input((None, None, 3), name="degraded")
-    branches = [
-        builders[branch](degraded) if branch == "bypass" else builders[branch](degraded, width, dropout)
-        for branch in MODELS[name]
-    ]
+    branches = [builders[branch](degraded) for branch in MODELS[name]]
     restored = layers.Add(name="restored")(branches) if len(branches) > 1 else branches[0]
     return keras.Model(degraded, restored, name=name)
 
 
-def _unet(x, width, dropout):
+def _unet(x, width, dropout, last):
     """U-Net whose skips are added: strides see far (an 8x8 grid for a 128x128 tile), skips keep detail."""
     skips = []
     for depth in range(4):                                                       # (N, H, W, 3)
@@ -55,14 +59,14 @@ def _unet(x, width, dropout):
         x = layers.Add(name=f"unet_skip{depth}")([x, skips[depth]])
         x = _hidden(x, layers.Conv2DTranspose, width, 5, dropout, f"unet_up{depth}", strides=2)
     x = _hidden(x, layers.Conv2D, width // 2, 3, dropout, "unet_narrow")         # (N, H, W, width/2)
-    return layers.Conv2D(3, 5, padding="same", name="unet_out")(x)               # (N, H, W, 3)
+    return layers.Conv2D(3, 5, padding="same", name="unet_out", **last)(x)       # (N, H, W, 3)
 
 
-def _srcnn535(x, width, dropout):
+def _srcnn535(x, width, dropout, last):
     """SRCNN with kernels 5, 3, 5 (Dong et al., TPAMI 2016, with another first kernel): the local branch."""
     x = _hidden(x, layers.Conv2D, width, 5, dropout, "srcnn_wide")               # (N, H, W, width)
     x = _hidden(x, layers.Conv2D, width // 2, 3, dropout, "srcnn_narrow")        # (N, H, W, width/2)
-    return layers.Conv2D(3, 5, padding="same", name="srcnn_out")(x)              # (N, H, W, 3)
+    return layers.Conv2D(3, 5, padding="same", name="srcnn_out", **last)(x)      # (N, H, W, 3)
 
 
 def _hidden(x, layer, filters, kernel, dropout, name, strides=1):

@@ -6,7 +6,6 @@ run ends with the same weights as an uninterrupted one on the same machine.
 """
 
 import contextlib
-import functools
 import json
 import time
 import zipfile
@@ -18,18 +17,31 @@ import numpy as np
 from tensorboard.summary import Writer
 from tqdm import tqdm
 
+import batches
 import networks
 import provenance
 import util
+from experiments import RECIPES
 
 PREDICT_BATCH = 8
 
 
 def build(experiment):
-    """Build and compile the network of an experiment: seeded initial weights, Adam, MSE."""
+    """Build and compile the network of an experiment: seeded initial weights, Adam, the recipe's loss."""
     keras.utils.set_random_seed(experiment.seed)
-    model = networks.build_model(experiment.model, experiment.width, experiment.dropout)
-    model.compile(optimizer=keras.optimizers.Adam(experiment.learning_rate), loss="mse")
+    recipe = RECIPES[experiment.recipe]
+    model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
+    learning_rate = experiment.learning_rate
+    if recipe.warmup:
+        n_warmup = round(recipe.warmup * experiment.n_updates)
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            0.0, experiment.n_updates - n_warmup, warmup_target=learning_rate, warmup_steps=n_warmup
+        )
+    model.compile(loss=recipe.loss, optimizer=keras.optimizers.Adam(
+        learning_rate, global_clipnorm=recipe.clip_norm,
+        use_ema=recipe.averaging is not None, ema_momentum=recipe.averaging or 0.99,
+    ))
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -41,15 +53,15 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id, checkpoint_
     experiment : experiments.Experiment
     train_pair, validation_pair : (target, degraded), each uint8 (N, H, W, 3), 0..255
     run_dir : path
-        Gets config.json, checkpoint.npz (weights, optimizer, random state), log.jsonl (update, loss,
-        validation psnr, seconds), tensorboard/ and, at the end, trained.json (seconds, machine, versions,
-        commit) and model.keras.
+        Gets config.json, checkpoint.npz (weights, optimizer, random state), best.npz (where the recipe chooses
+        by validation), log.jsonl (update, loss, validation psnr, seconds), tensorboard/ and, at the end,
+        trained.json (seconds, machine, versions, commit) and model.keras.
     data_id : str, tells the data set's bytes apart; a checkpoint made with another one is refused
     checkpoint_every : int, updates between two checkpoints; each also validates and writes a log line
 
     Returns
     -------
-    keras.Model with the last weights
+    keras.Model with the weights that the recipe chooses
 
     Raises
     ------
@@ -62,21 +74,26 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id, checkpoint_
     _claim(run_dir, asdict(experiment) | {"data_id": data_id})
     distribute(experiment.batch_size)
     model = build(experiment)
-    model.optimizer.build(model.trainable_variables)
     checkpoint_path, log_path = run_dir / "checkpoint.npz", run_dir / "log.jsonl"
     start = load_checkpoint(checkpoint_path, model) if checkpoint_path.exists() else 0
     log = [line for line in _read_log(log_path) if line["update"] <= start]
     seconds_before, began = (log[-1]["seconds"] if log else 0.0), time.perf_counter()
+    recipe, best_path = RECIPES[experiment.recipe], run_dir / "best.npz"
+    best_psnr = _load_best(best_path)["psnr"] if start and recipe.averaging else -np.inf
 
     losses = []
     with (
-        tqdm(total=experiment.n_updates, initial=start, unit="update", desc="train", dynamic_ncols=True) as bar,
+        tqdm(total=experiment.n_updates, initial=start, unit="update", desc="train", dynamic_ncols=True,
+             mininterval=util.bar_interval()) as bar,
         contextlib.closing(Writer(str(run_dir / "tensorboard"))) as writer,
     ):
         if log:
-            bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{log[-1]['psnr']:.2f}")
+            bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{log[-1]['psnr']:.2f}", refresh=False)
         for update in range(start, experiment.n_updates):
-            target, degraded = draw_batch(train_pair, update, experiment.batch_size, experiment.seed)
+            if recipe.averaging and not update:  # the untouched input, where the network starts at the identity
+                best_psnr = _validate(model, validation_pair)
+                _save_best(best_path, model, best_psnr, 0)
+            target, degraded = batches.draw_batch(train_pair, update, experiment, recipe.augment, recipe.crop)
             loss = float(model.train_on_batch(degraded, target))
             if not np.isfinite(loss):
                 raise _not_finite("the loss", update, experiment, log)
@@ -87,9 +104,11 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id, checkpoint_
                 continue
             if not all(np.isfinite(value).all() for value in _state(model)):
                 raise _not_finite("a weight", update, experiment, log)
-            psnr = float(np.mean(util.psnr_of_mse(util.mse(
-                validation_pair[0], restore_tiles(model, validation_pair[1])
-            ))))
+            with _averaged(model):
+                psnr = _validate(model, validation_pair)
+                if recipe.averaging and psnr > best_psnr:
+                    best_psnr = psnr
+                    _save_best(best_path, model, psnr, done)
             seconds = seconds_before + time.perf_counter() - began
             log.append({"update": done, "loss": float(np.mean(losses)), "psnr": psnr, "seconds": seconds})
             losses = []
@@ -99,27 +118,17 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id, checkpoint_
             for key in ("loss", "psnr"):
                 writer.add_scalar(key, log[-1][key], done)
             writer.flush()
-            bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{psnr:.2f}")
+            bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{psnr:.2f}", refresh=False)
+    chosen = experiment.n_updates
+    if recipe.averaging:
+        best = _load_best(best_path)
+        chosen = int(best["update"])
+        model.set_weights([best[f"w{i}"] for i in range(len(best.files) - 2)])
     if start < experiment.n_updates or not (run_dir / "trained.json").exists():
-        util.write_json(run_dir / "trained.json", {"seconds_train": round(log[-1]["seconds"], 1)} | describe())
+        trained = {"seconds_train": round(log[-1]["seconds"], 1), "chosen_update": chosen}
+        util.write_json(run_dir / "trained.json", trained | describe())
         save_model(model, run_dir / "model.keras")
     return model
-
-
-def draw_batch(pair, update, batch_size, seed):
-    """Return batch number `update` as float32 in 0..1: (target, degraded), each (batch_size, H, W, 3).
-
-    Tiles come in a new seeded order each epoch, every tile once; the answer depends on the arguments only.
-    """
-    n = len(pair[0])
-    positions = range(update * batch_size, (update + 1) * batch_size)
-    indices = [_epoch_order(n, seed, position // n)[position % n] for position in positions]
-    return tuple(array[indices].astype(np.float32) / util.DATA_RANGE for array in pair)
-
-
-@functools.lru_cache(maxsize=2)
-def _epoch_order(n, seed, epoch):
-    return np.random.default_rng([seed, epoch]).permutation(n)
 
 
 def restore_tiles(model, degraded):
@@ -204,6 +213,37 @@ def load_model(path):
 def describe():
     """Describe the present machine and programs, see `provenance.describe`."""
     return provenance.describe(keras.backend.backend(), keras.distribution.list_devices())
+
+
+@contextlib.contextmanager
+def _averaged(model):
+    """Put the averaged weights, where the optimizer keeps them, in the place of the present ones."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    present = model.get_weights()
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    yield
+    model.set_weights(present)
+
+
+def _validate(model, validation_pair):
+    """Return the mean PSNR in dB over the validation tiles."""
+    target, degraded = validation_pair
+    return float(np.mean(util.psnr_of_mse(util.mse(target, restore_tiles(model, degraded)))))
+
+
+def _save_best(path, model, psnr, update):
+    # Before the checkpoint: if a kill comes between the two, the resumed run finds the same weights once more.
+    with util.replacing(path) as temporary:
+        np.savez(temporary, psnr=psnr, update=update, **{f"w{i}": w for i, w in enumerate(model.get_weights())})
+
+
+def _load_best(path):
+    try:
+        return np.load(path)
+    except (ValueError, EOFError, FileNotFoundError, zipfile.BadZipFile) as error:
+        raise util.UserError(f"{path} is broken or missing: delete {path.parent} to train from the start") from error
 
 
 def _claim(run_dir, config):

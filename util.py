@@ -67,6 +67,11 @@ _FILE_SYSTEM_ERRORS = {
 }
 
 
+def bar_interval():
+    """Seconds between two updates of a progress bar: short on a terminal, long where a log would fill up."""
+    return 0.1 if sys.stderr.isatty() else 30
+
+
 @contextmanager
 def replacing(path):
     """Yield a temporary path beside `path` that takes its place only if the block ends well.

@@ -4,7 +4,7 @@ import shutil
 
 from tqdm import tqdm
 
-from util import UserError
+from util import UserError, bar_interval
 
 try:
     import fcntl
@@ -37,7 +37,8 @@ def size_of(path):
 
 
 def byte_bar(total, name, progress, initial=0):
-    return tqdm(total=total, desc=name, initial=initial, unit="B", unit_scale=True, disable=not progress)
+    return tqdm(total=total, desc=name, initial=initial, unit="B", unit_scale=True, disable=not progress,
+                mininterval=bar_interval())
 
 
 def gigabytes(n_bytes):

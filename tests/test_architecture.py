@@ -12,8 +12,8 @@ MODULES = [path for folder in ("", "download_module", "benchmarks") for path in 
 OURS = {path.stem for path in ROOT.glob("*.py")} | {"download_module", "benchmarks"}
 SCRIPTS = {"download", "inception2", "reproduce", "figures"}
 KERAS_FREE = {
-    "util", "experiments", "tileset", "classical", "evaluation", "samples", "provenance", "figures", "reproduce",
-    "download",
+    "util", "experiments", "tileset", "batches", "restoring", "imagefile", "classical", "evaluation", "samples",
+    "provenance", "figures", "reproduce", "download",
 }
 
 

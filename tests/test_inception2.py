@@ -12,6 +12,7 @@ import pytest
 from conftest import write_dataset
 from PIL import Image
 
+import batches
 import inception2
 import samples
 import training
@@ -86,7 +87,7 @@ def test_the_scores_are_those_of_the_files_on_disk(in_trained):
 
 def test_the_same_command_again_trains_nothing_and_says_the_same(in_trained, monkeypatch):
     before = (in_trained / "results" / f"{NAME}.json").read_text()
-    monkeypatch.setattr(training, "draw_batch", None)
+    monkeypatch.setattr(batches, "draw_batch", None)
     assert run(*ARGUMENTS) == 0
     after = (in_trained / "results" / f"{NAME}.json").read_text()
     assert json.loads(after)["methods"] == json.loads(before)["methods"]

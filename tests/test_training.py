@@ -11,9 +11,11 @@ import keras
 import numpy as np
 import pytest
 
+import batches
 import training
 import util
-from experiments import Experiment
+from download_module.degrade import degrade
+from experiments import RECIPES, Experiment
 
 ROOT = Path(__file__).parents[1]
 TINY = Experiment(dataset="tiny", n_train=12, n_updates=12, width=4)
@@ -36,21 +38,48 @@ def assert_same(left, right):
 
 def test_a_batch_pairs_each_tile_with_its_own_target():
     for update in range(10):
-        target, degraded = training.draw_batch(pair(), update, batch_size=4, seed=3)
-        np.testing.assert_allclose(target * 255, 5 + 3 * degraded * 255, atol=1e-3)
-        assert target.dtype == degraded.dtype == np.float32
-        assert 0 <= degraded.min() <= target.max() <= 1
+        for options in ({}, {"augment": True, "crop": 16}):
+            target, degraded = batches.draw_batch(pair(), update, replace(TINY, batch_size=4), **options)
+            np.testing.assert_allclose(target * 255, 5 + 3 * degraded * 255, atol=1e-3)
+            assert target.shape == (4, *(options.get("crop", 32),) * 2, 3)
+            assert target.dtype == degraded.dtype == np.float32
+            assert 0 <= degraded.min() <= target.max() <= 1
+
+
+def test_crops_keep_the_grid_of_the_low_resolution():
+    """Degrading the augmented target gives the augmented input, but for the borders of the crop."""
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)
+    degraded = np.stack([degrade(tile, "sr_x8", None) for tile in target])
+    for update in range(8):
+        batch = batches.draw_batch((target, degraded), update, TINY, augment=True, crop=96)
+        again = degrade(np.rint(batch[0][0] * 255).astype(np.uint8), "sr_x8", None)[32:-32, 32:-32]
+        np.testing.assert_allclose(again, batch[1][0, 32:-32, 32:-32] * 255, atol=2.5)  # rounding twice
+
+
+def test_noise_is_drawn_anew_for_each_batch():
+    clean = np.full((1, 32, 32, 3), 128, np.uint8)
+    experiment = replace(TINY, task="noise_s64")
+    first, second = (batches.draw_batch((clean, clean), update, experiment, augment=True) for update in (0, 1))
+    np.testing.assert_array_equal(first[0], second[0])
+    assert 45 < 255 * (first[1] - second[1]).std() / 2**0.5 < 64  # clipping takes some of the 64
+
+
+def test_augmentation_shows_all_symmetries_and_channel_orders():
+    tile = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+    seen = {batches.draw_batch((tile, tile), update, TINY, augment=True)[0].tobytes() for update in range(600)}
+    assert len(seen) == 8 * 6
 
 
 def test_each_epoch_shows_every_tile_once_in_a_new_order():
     data = (np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1),) * 2
-    order = [round(training.draw_batch(data, update, 1, seed=0)[0].item() * 255) for update in range(12)]
+    order = [round(batches.draw_batch(data, update, TINY)[0].item() * 255) for update in range(12)]
     assert sorted(order[:6]) == sorted(order[6:]) == list(range(6))
     assert order[:6] != order[6:]
 
 
 def test_the_order_depends_on_the_seed_and_the_update_only():
-    first, again, other = (training.draw_batch(pair(), 7, 2, seed)[0] for seed in (0, 0, 1))
+    first, again, other = (batches.draw_batch(pair(), 7, replace(TINY, seed=seed, batch_size=4))[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -64,9 +93,12 @@ def test_training_learns_the_planted_relation(tmp_path):
     assert util.psnr_of_mse(util.mse(target, restored)).min() > 17
 
 
-def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe):
+    experiment = replace(TINY, recipe=recipe, batch_size=RECIPES[recipe].batch_size, dropout=0.2)
+    pairs = pair(size=64), pair(2, size=64)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    training.train(TINY, pair(), pair(2), straight, "data", checkpoint_every=3)
+    training.train(experiment, *pairs, straight, "data", checkpoint_every=3)
 
     class PowerCutError(Exception):
         pass
@@ -81,8 +113,8 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(training, "save_checkpoint", save_then_fail)
         with pytest.raises(PowerCutError):
-            training.train(TINY, pair(), pair(2), broken, "data", checkpoint_every=3)
-    training.train(TINY, pair(), pair(2), broken, "data", checkpoint_every=3)
+            training.train(experiment, *pairs, broken, "data", checkpoint_every=3)
+    training.train(experiment, *pairs, broken, "data", checkpoint_every=3)
     assert_same(weights(straight), weights(broken))
     logs = [[json.loads(line) for line in (d / "log.jsonl").read_text().splitlines()] for d in (straight, broken)]
     assert [line["update"] for line in logs[1]] == [3, 6, 9, 12]
@@ -110,6 +142,27 @@ def test_sigkill_at_any_moment_changes_no_weight(workplace):
     (workplace / "runs" / name).rename(workplace / "resumed")
     subprocess.run(command, check=True, capture_output=True)
     assert_same(resumed, weights(workplace / "runs" / name))
+
+
+def test_few_data_training_never_ends_below_its_input(tmp_path):
+    """The untouched input is a candidate: an absurd learning rate leaves the network the identity."""
+    experiment = replace(TINY, recipe="fewdata", learning_rate=1e4, n_updates=4, width=4)
+    target, degraded = pair(size=64)
+    model = training.train(experiment, (target, degraded), (degraded, degraded), tmp_path, "data", checkpoint_every=2)
+    np.testing.assert_array_equal(training.restore_tiles(model, target), target)
+    assert util.read_json(tmp_path / "trained.json")["chosen_update"] == 0
+
+
+def test_few_data_training_leaves_the_identity_and_keeps_the_best_average(tmp_path):
+    experiment = replace(TINY, recipe="fewdata", learning_rate=3e-3, n_updates=60, width=8, batch_size=2, dropout=0.0)
+    validation = pair(2, size=64, seed=1)
+    model = training.train(experiment, pair(size=64), validation, tmp_path, "data", checkpoint_every=20)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    best = max(log, key=lambda line: line["psnr"])
+    assert util.read_json(tmp_path / "trained.json")["chosen_update"] == best["update"]
+    restored = training.restore_tiles(model, validation[1])
+    assert np.mean(util.psnr_of_mse(util.mse(validation[0], restored))) == pytest.approx(best["psnr"])
+    assert best["psnr"] > np.mean(util.psnr_of_mse(util.mse(*validation))) + 0.5
 
 
 def test_another_seed_gives_other_weights(tmp_path):

@@ -1,0 +1,126 @@
+"""Restore an image of any size, block by block, so that no seam shows and memory does not grow with it.
+
+A block is read with a margin as wide as the network sees, and the margin's output is thrown away: what is kept
+equals, up to rounding, what the network would have made of the whole image. Neighbours fade into each other over
+a few pixels more. No Keras in here: the network comes as a function.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+
+BLOCK = 512  # side of a block: larger ones waste less on margins and take more memory
+BLEND = 16  # pixels over which neighbouring blocks fade into each other
+MULTIPLE = 16  # blocks begin and end at multiples of this, where the strides of the network fall into step
+
+
+def measure_reach(predict, size=384, n_trials=3):
+    """Measure how far a network sees: changes of the input farther away than this leave an output as it is.
+
+    Everything outside a square in the middle is replaced by other random values; the reach is where the output
+    inside stops changing by more than 1e-4 (a fortieth of an 8-bit gray level).
+
+    Parameters
+    ----------
+    predict : function, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3)
+    size : int, side of the random images; half of it bounds what can be measured
+    n_trials : int, pairs of random images; the largest reach counts
+
+    Returns
+    -------
+    int, pixels, rounded up to a multiple of `MULTIPLE`
+    """
+    inner = MULTIPLE  # half the side of the square that stays
+    middle = slice(size // 2 - inner, size // 2 + inner)
+    distance = np.maximum(*np.abs(np.indices((size, size)) - (size - 1) / 2)) - inner
+    reach = 0
+    for trial in range(n_trials):
+        first, second = np.random.default_rng(trial).random((2, 1, size, size, 3), np.float32)
+        # Only the middle differs: what changes outside it lies within reach of it.
+        second_outside = first.copy()
+        second_outside[:, middle, middle] = second[:, middle, middle]
+        changed = np.abs(predict(first) - predict(second_outside)).max(axis=(0, 3)) > 1e-4
+        reach = max(reach, distance[changed].max(initial=0))
+    return int(-(-reach // MULTIPLE) * MULTIPLE)
+
+
+def plan_blocks(length, reach, block=BLOCK):
+    """Cut one side of an image into overlapping blocks with weights that add up to one everywhere.
+
+    Parameters
+    ----------
+    length : int, a multiple of `MULTIPLE`
+    reach : int, the margin of a block that is thrown away where the image goes on
+    block : int, at least 2 * reach + 2 * BLEND; larger than `length` is fine
+
+    Returns
+    -------
+    list of (start, weights) : weights is float32 (block,) or shorter for a short image, 0 in the margins
+    """
+    if length <= block:
+        return [(0, np.ones(length, np.float32))]
+    step = block - 2 * reach - BLEND
+    starts = [*range(0, length - block, step), length - block]
+    places = np.arange(length)
+    # 0 before the middle of an overlap, 1 after it, and a ramp of BLEND pixels in between. A block weighs what its
+    # own ramp has gained and the next one's has not yet taken away, so the weights add up to one.
+    ramps = [
+        np.clip((places - (right + left + block) / 2 + BLEND / 2 + 1) / (BLEND + 1), 0, 1)
+        for left, right in pairwise(starts)
+    ]
+    weights = [up - down for up, down in pairwise([np.ones(length), *ramps, np.zeros(length)])]
+    return [
+        (start, weight[start : start + block].astype(np.float32))
+        for start, weight in zip(starts, weights, strict=True)
+    ]
+
+
+def restore_blocks(predict, shape, read, write, reach, block=BLOCK, batch_size=1, progress=None):
+    """Restore an image of any size, block by block, from the top down.
+
+    Parameters
+    ----------
+    predict : function, float32 (N, h, w, 3) in 0..1 -> float32 (N, h, w, K): the network, K = 3 channels, or
+        more where it also returns maps
+    shape : (height, width) of the image, from 1x1 up
+    read : function of (row slice, column slice) -> float32 (h, w, 3) in 0..1
+    write : function of (row slice, column slice, float32 (h, w, K)); every pixel is written once
+    reach : int, how far the network sees, see `measure_reach`
+    block : int, side of a block, at least 2 * reach + 2 * BLEND
+    batch_size : int, blocks that are predicted together
+    progress : function of a number of blocks, called as they are done
+    """
+    if block % MULTIPLE or block < 2 * reach + 2 * BLEND:
+        raise ValueError(f"blocks of {block} pixels cannot hold margins of {reach} twice")
+    height, width = shape
+    padded_height, padded_width = (-(-side // MULTIPLE) * MULTIPLE for side in shape)
+    rows, columns = (plan_blocks(side, reach, block) for side in (padded_height, padded_width))
+    strip, strip_start = None, 0  # weighted sums of the rows that are not complete yet
+    for i, (top, row_weights) in enumerate(rows):
+        margin = strip_start - top  # rows of these blocks that weigh nothing and are written already
+        sums = None
+        for first in range(0, len(columns), batch_size):
+            group = columns[first : first + batch_size]
+            outputs = predict(np.stack([
+                _read_padded(read, shape, top, left, len(row_weights), len(weights)) for left, weights in group
+            ]))
+            if sums is None:
+                sums = np.zeros((len(row_weights) - margin, padded_width, outputs.shape[-1]), np.float32)
+                if strip is not None:
+                    sums[: len(strip)] = strip
+            for (left, weights), output in zip(group, outputs, strict=True):
+                weighted = output[margin:] * (row_weights[margin:, None, None] * weights[None, :, None])
+                sums[:, left : left + len(weights)] += weighted
+            if progress:
+                progress(len(group))
+        next_start = rows[i + 1][0] + reach if i + 1 < len(rows) else padded_height
+        stop = min(next_start, height)
+        write(slice(strip_start, stop), slice(0, width), sums[: stop - strip_start, :width])
+        strip, strip_start = sums[next_start - strip_start :], next_start
+
+
+def _read_padded(read, shape, top, left, height, width):
+    """Read a block; what lies beyond the image is its mirror image."""
+    inside = read(slice(top, min(top + height, shape[0])), slice(left, min(left + width, shape[1])))
+    missing = ((0, height - inside.shape[0]), (0, width - inside.shape[1]), (0, 0))
+    return np.pad(inside, missing, "symmetric")
