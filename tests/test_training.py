@@ -79,7 +79,8 @@ def test_each_epoch_shows_every_tile_once_in_a_new_order():
 
 
 def test_the_order_depends_on_the_seed_and_the_update_only():
-    first, again, other = (batches.draw_batch(pair(), 7, replace(TINY, seed=seed, batch_size=4))[0] for seed in (0, 0, 1))
+    experiments = [replace(TINY, seed=seed, batch_size=4) for seed in (0, 0, 1)]
+    first, again, other = (batches.draw_batch(pair(), 7, experiment)[0] for experiment in experiments)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
