@@ -58,7 +58,11 @@ def evaluate(task, test_pair, validation_pair, restore):
         for name in methods if name != "restored"
     }
     lost = -differences[f"restored - {best}"]["mean"]
-    warning = f"the network is {lost:.2f} dB worse than {best} on the same tiles" if lost > 0 else None
+    warning = None
+    if (images["restored"] == degraded).all():
+        warning = f"the network returns its input: its ReLUs have died; {best} is {lost:.2f} dB better"
+    elif lost > 0:
+        warning = f"the network is {lost:.2f} dB worse than {best} on the same tiles"
     fields = {
         "protocol": PROTOCOL, "n_test": len(target), "classical_settings": settings, "methods": methods,
         "differences": differences, "best_without_network": best, "warning": warning,

@@ -15,20 +15,22 @@ MISSING = "—"
 BEGIN, END = "<!-- results: written by figures.py -->", "<!-- end of results -->"
 TEXTS = {
     "README.md": {
-        "header": ("data", "task", "tiles", "updates", "input", "best classical", "network",
+        "header": ("data", "task", "recipe", "tiles", "updates", "seed", "input", "best classical", "network",
                    "gain over input", "gain over classical"),
-        "unit": "PSNR in dB / SSIM, means over {n} test tiles of 128x128, RGB, no border cut; gains in dB with "
+        "unit": "PSNR in dB / SSIM, means over all test tiles ({n}) of 128x128, RGB, no border cut; gains in dB with "
                 "95 % bootstrap intervals of the paired differences.",
-        "shortened": "The paper's recipe trains {full:,} updates; these runs are shortened as the column says.",
+        "shortened": "The recipe `{recipe}` trains {full:,} updates; these runs are shortened as the column says.",
+        "warned": "{name}: {warning}.",
         "unverified": "Made from archives whose SHA-256 is not the published one: {names}.",
         "few": "{name}: {made:,} training tiles in the set, from {images:,} images.",
     },
     "README.ja.md": {
-        "header": ("データ", "タスク", "タイル数", "更新回数", "入力", "古典的手法の最良", "ネットワーク",
-                   "入力との差", "古典的手法との差"),
-        "unit": "PSNR (dB) / SSIM。128x128 のテストタイル {n} 枚の平均、RGB、境界の切り落としなし。"
+        "header": ("データ", "タスク", "レシピ", "タイル数", "更新回数", "種", "入力", "古典的手法の最良",
+                   "ネットワーク", "入力との差", "古典的手法との差"),
+        "unit": "PSNR (dB) / SSIM。128x128 の全テストタイル（{n} 枚）の平均、RGB、境界の切り落としなし。"
                 "差は dB、対応のある差の 95 % ブートストラップ区間つき。",
-        "shortened": "論文のレシピは {full:,} 回更新する。ここでは表のとおり短縮した。",
+        "shortened": "レシピ `{recipe}` は {full:,} 回更新する。ここでは表のとおり短縮した。",
+        "warned": "{name}: プログラムの警告 “{warning}”。",
         "unverified": "SHA-256 が公開値と一致しないアーカイブから作成: {names}。",
         "few": "{name}: 学習タイルは {made:,} 枚、画像 {images:,} 枚から作成。",
     },
@@ -64,11 +66,15 @@ def results_block(results, texts):
     lines = [f"| {' | '.join(texts['header'])} |", "|" + "---|" * len(texts["header"])]
     lines += [f"| {' | '.join(_row(experiment, results.get(experiment.name)))} |" for experiment in MATRIX]
     found = [results[experiment.name] for experiment in MATRIX if experiment.name in results]
-    n_test = ", ".join(f"{n:,}" for n in sorted({result["n_test"] for result in found})) or MISSING
-    notes = [texts["unit"].format(n=n_test)]
-    full = RECIPES["paper"].n_updates
-    if any(experiment.n_updates < full for experiment in MATRIX):
-        notes.append(texts["shortened"].format(full=full))
+    n_tests = {result["dataset"]: result["n_test"] for result in found}
+    notes = [texts["unit"].format(n=", ".join(f"{name} {n:,}" for name, n in n_tests.items()) or MISSING)]
+    for recipe, full in RECIPES.items():
+        if any(experiment.recipe == recipe and experiment.n_updates < full.n_updates for experiment in MATRIX):
+            notes.append(texts["shortened"].format(recipe=recipe, full=full.n_updates))
+    for result in found:
+        if result["warning"]:
+            name = f"{result['dataset']} {result['task']}, seed {result['seed']}"
+            notes.append(texts["warned"].format(name=name, warning=result["warning"]))
     unverified = sorted({
         f"{result['dataset']} ({archive['file']})" for result in found
         for archive in result["data"]["archives"] if not archive["verified"]
@@ -78,11 +84,12 @@ def results_block(results, texts):
     counts = {result["dataset"]: result["data"]["counts"]["train"] for result in found}
     for name, count in sorted(counts.items()):
         notes.append(texts["few"].format(name=name, made=count["made"], images=count["n_images_used"]))
-    return "\n".join(lines) + "\n\n" + "\n".join(notes)
+    return "\n".join(lines) + "\n\n" + "\n".join(f"- {note}" for note in notes)
 
 
 def _row(experiment, result):
-    cells = [experiment.dataset, experiment.task, f"{experiment.n_train:,}", f"{experiment.n_updates:,}"]
+    cells = [experiment.dataset, experiment.task, experiment.recipe, f"{experiment.n_train:,}",
+             f"{experiment.n_updates:,}", str(experiment.seed)]
     if not result:
         return cells + [MISSING] * 5
     methods, differences = result["methods"], result["differences"]

@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import util
@@ -115,14 +115,15 @@ def start_keras():
             os.close(stderr)
 
 
-def run_train(options):
+def experiment_of(options):
+    """Return the `Experiment` that the options of `train` describe; the recipe fills in what they leave open."""
     recipe = RECIPES[options.recipe]
-    chosen = {
-        field: getattr(recipe, field) if getattr(options, field) is None else getattr(options, field)
-        for field in ("n_updates", "batch_size", "learning_rate", "dropout")
-    }
-    same = ("dataset", "task", "model", "recipe", "n_train", "width", "seed", "draw")
-    experiment = Experiment(**chosen, **{field: getattr(options, field) for field in same})
+    given = {field.name: getattr(options, field.name) for field in fields(Experiment)}
+    return Experiment(**{name: getattr(recipe, name) if value is None else value for name, value in given.items()})
+
+
+def run_train(options):
+    experiment = experiment_of(options)
     data = TileSet(options.data, experiment.dataset, experiment.task)
     train_pair, validation_pair = data.read_train(experiment.n_train, experiment.draw)
     data.check_test(options.n_test)
@@ -161,9 +162,9 @@ def run_evaluate(options):
     name = run_dir.name if config else options.model_path.stem
     if (dataset, task) != (config.get("dataset"), config.get("task")):
         name += f"-on-{dataset}-{task}"
-    fields = {field: config.get(field) for field in asdict(Experiment())}
-    fields |= {"dataset": dataset, "task": task, "trained_on": {key: config.get(key) for key in ("dataset", "task")}}
-    measure(name, fields, run_dir, model, data, options.n_test, validation_pair)
+    described = {field.name: config.get(field.name) for field in fields(Experiment)}
+    described |= {"dataset": dataset, "task": task, "trained_on": {k: config.get(k) for k in ("dataset", "task")}}
+    measure(name, described, run_dir, model, data, options.n_test, validation_pair)
 
 
 def run_restore(options):
@@ -185,7 +186,7 @@ def run_restore(options):
         print(f"{path} -> {output}")
 
 
-def measure(name, fields, run_dir, model, data, n_test, validation_pair):
+def measure(name, described, run_dir, model, data, n_test, validation_pair):
     """Evaluate `model` on the test tiles; write results/NAME.json and assets/NAME.png, print the table."""
     import evaluation
     import samples
@@ -197,15 +198,15 @@ def measure(name, fields, run_dir, model, data, n_test, validation_pair):
     trained = util.read_json(trained_path) if trained_path.exists() else unknown
     began = time.perf_counter()
     measured, images = evaluation.evaluate(
-        fields["task"], test_pair, validation_pair, lambda degraded: training.restore_tiles(model, degraded)
+        described["task"], test_pair, validation_pair, lambda degraded: training.restore_tiles(model, degraded)
     )
     result = {
-        "name": name, **fields, "n_parameters": model.count_params(), "n_validation": len(validation_pair[0]),
+        "name": name, **described, "n_parameters": model.count_params(), "n_validation": len(validation_pair[0]),
         **trained, "evaluated": {"seconds": round(time.perf_counter() - began, 1), **training.describe()},
         "data": data.summary(), **measured,
     }
-    title = f"{fields['dataset']} {fields['task']}, {fields['n_train'] or '?'} training tiles, " \
-            f"{fields['n_updates'] or '?'} updates ({fields['model'] or name})"
+    title = f"{described['dataset']} {described['task']}, {described['n_train'] or '?'} training tiles, " \
+            f"{described['n_updates'] or '?'} updates ({described['model'] or name})"
     samples.save_samples(ASSETS / f"{name}.png", title, images, result, test_pair[0])
     util.write_json(RESULTS / f"{name}.json", result)
     print(f"{len(test_pair[0])} test tiles, RGB, whole tile, data range 255\n{evaluation.table(result['methods'])}")

@@ -17,7 +17,8 @@ def result_of(experiment):
         return {"psnr": psnr, "ssim": 0.5}
 
     return {
-        "dataset": experiment.dataset, "n_test": 1000,
+        "dataset": experiment.dataset, "task": experiment.task, "seed": experiment.seed, "n_test": 1000,
+        "warning": "it is worse",
         "methods": {"input": scores(20.0), "lanczos": scores(20.5), "restored": scores(21.25)},
         "differences": {
             "restored - input": {"mean": 1.25, "low": 1.0, "high": 1.5},
@@ -51,7 +52,8 @@ def test_a_result_is_shown_with_its_intervals_and_its_faults():
     assert "20.00 / 0.500 | 20.50 / 0.500 (lanczos) | 21.25 / 0.500" in row
     assert "+1.25 [+1.00, +1.50] | +0.75 [-0.25, +1.00]" in row
     assert "not the published one: mars (a.zip)" in block
-    assert "100,000 updates; these runs are shortened" in block
+    assert "`paper` trains 100,000 updates; these runs are shortened" in block
+    assert "mars sr_x4, seed 0: it is worse." in block
 
 
 def test_a_readme_without_markers_is_not_written():
@@ -77,3 +79,12 @@ def test_an_experiment_survives_the_command_line(monkeypatch):
     experiment = experiments.MATRIX[2]
     options = inception2.build_parser().parse_args(["train", *reproduce.arguments(experiment)])
     assert all(getattr(options, field) == value for field, value in vars(experiment).items())
+
+
+def test_make_run_is_the_row_of_the_table():
+    makefile = (ROOT / "Makefile").read_text()
+    command = makefile.split("inception2.py ", 1)[1].splitlines()[0].split()
+    import inception2
+
+    options = inception2.build_parser().parse_args(["train", *command])
+    assert inception2.experiment_of(options) == experiments.QUICK
