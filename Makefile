@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint reproduce figures benchmark clean
+.PHONY: help run test lint reproduce figures weights benchmark clean
 
 help:
 	@echo "make run        set up, train a few minutes on the embedded sample set, show the gain over bicubic"
@@ -11,7 +11,8 @@ help:
 	@echo "make lint       check the style of the code"
 	@echo "make reproduce  run the experiments of the README that have no result yet (needs the data sets)"
 	@echo "make figures    write the README's tables from results/"
-	@echo "make benchmark  time the tiling against the plain way"
+	@echo "make weights    put the trained networks into weights/ (after make reproduce)"
+	@echo "make benchmark  time the tiling and the restoring of a large image against the plain ways"
 	@echo "make clean      remove the environment and what runs have left, not the data sets, not the results"
 
 run: $(VENV)/run
@@ -30,8 +31,12 @@ reproduce: $(VENV)/run
 figures: $(VENV)/run
 	$(BIN)/python figures.py
 
+weights: $(VENV)/run
+	$(BIN)/python publish.py
+
 benchmark: $(VENV)/run
 	$(BIN)/python -m benchmarks.tiles
+	$(BIN)/python -m benchmarks.restoring
 
 clean:
 	rm -rf $(VENV) runs outputs .pytest_cache .ruff_cache

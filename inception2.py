@@ -2,8 +2,9 @@
 
     python3 inception2.py                              # the paper's network on Mars, x4, 100 tiles
     python3 inception2.py --task noise_s64 --n-train 1000
-    python3 inception2.py evaluate runs/NAME/model.keras --task sr_x4 --dataset div2k
-    python3 inception2.py restore runs/NAME/model.keras IMAGE... --out outputs
+    python3 inception2.py evaluate runs/NAME/model.keras --dataset div2k
+    python3 inception2.py restore IMAGE... --weights mars_sr_x4 --out outputs
+    python3 inception2.py export onnx --weights mars_sr_x4
 
 The paper's 100,000 updates take about two hours on two CPU cores and minutes on a GPU; stop at any moment,
 the same command goes on from the last checkpoint. On Mars x4 with 100 tiles expect about +1.1 dB over the
@@ -11,23 +12,25 @@ bicubic input. A run writes runs/NAME/ (checkpoint, logs, model.keras), results/
 """
 
 import argparse
-import os
 import shutil
 import sys
-import tempfile
 import time
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import numpy as np
+
+import applying
+import backend
 import util
 from download_module.degrade import TASKS
 from experiments import RECIPES, Experiment
 from tileset import TileSet
 
-COMMANDS = ("train", "evaluate", "restore")
 # The keys of networks.MODELS, repeated so that a wrong option is answered before Keras has loaded (a test
 # keeps the two equal).
 MODEL_NAMES = ("inception_unet_srcnn535", "inception_unet", "unet_srcnn535", "unet", "srcnn535")
+WEIGHTS_HELP = "a name in weights/, or a .keras file that a training wrote"
 RUNS, RESULTS, ASSETS = Path("runs"), Path("results"), Path("assets")
 
 
@@ -36,14 +39,14 @@ def main(argv=None):
     if not argv or argv[0] not in (*COMMANDS, "-h", "--help"):
         argv.insert(0, "train")
     options = build_parser().parse_args(argv)
-    {"train": run_train, "evaluate": run_evaluate, "restore": run_restore}[options.command](options)
+    COMMANDS[options.command](options)
 
 
 def build_parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,evaluate,restore}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,evaluate,restore,export}")
 
     train = commands.add_parser("train", help="train, measure, write samples (the default)", allow_abbrev=False)
     train.add_argument("--model", choices=MODEL_NAMES, default=Experiment.model, help="the network, see README")
@@ -66,15 +69,28 @@ def build_parser():
 
     evaluate = commands.add_parser("evaluate", help="measure a trained network again, or on other tiles",
                                    allow_abbrev=False)
-    evaluate.add_argument("model_path", type=Path, metavar="MODEL", help="a .keras file that a training wrote")
+    evaluate.add_argument("weights", metavar="WEIGHTS", help=WEIGHTS_HELP)
     add_data_options(evaluate, None, None)
 
-    restore = commands.add_parser("restore", help="restore image files with a trained network",
-                                  allow_abbrev=False)
-    restore.add_argument("model_path", type=Path, metavar="MODEL", help="a .keras file that a training wrote")
-    restore.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="a degraded image file")
-    restore.add_argument("--out", type=Path, default=Path("outputs"),
-                         help="folder for the restored images, PNG (default %(default)s)")
+    restore = commands.add_parser("restore", help="restore image files with a trained network", allow_abbrev=False)
+    restore.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders, patterns such as 'a/*.png'")
+    restore.add_argument("--weights", required=True, help=WEIGHTS_HELP)
+    restore.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR",
+                         help="folder for the restored images (default %(default)s)")
+    restore.add_argument("--enlarge", action="store_true",
+                         help="first enlarge each image by the scale of the network (default: restore an image that "
+                              "is blurred by enlargement at its own size)")
+    restore.add_argument("--ensemble", action="store_true",
+                         help="mean of 8 turned and mirrored runs: 8 times slower, a little better")
+    restore.add_argument("--trust", type=Path, metavar="FILE",
+                         help="map of how uncertain each pixel is: a picture with a colour bar, or .npy in gray levels")
+    restore.add_argument("--allow-large", action="store_true",
+                         help="also read images above Pillow's limit against decompression bombs")
+
+    export = commands.add_parser("export", help="write a network for other programs", allow_abbrev=False)
+    export.add_argument("kind", choices=("onnx", "tflite", "savedmodel"), help="the format")
+    export.add_argument("--weights", required=True, help=WEIGHTS_HELP)
+    export.add_argument("--out", type=Path, metavar="PATH", help="default: outputs/ and the name of the weights")
     return parser
 
 
@@ -87,32 +103,6 @@ def add_data_options(parser, dataset, task):
     parser.add_argument("--data", type=Path, default=Path("datasets"), metavar="DIR",
                         help="where download.py has put the data sets (default %(default)s)")
     parser.add_argument("--n-test", type=positive_int, help="test tiles, the first n (default: all)")
-
-
-def start_keras():
-    """Import Keras with operations that repeat exactly, and start its backend.
-
-    TensorFlow reports on stderr, as if it were a failure, that a machine has no GPU; whatever is said there
-    during the start is shown only if the start fails.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ["TF_DETERMINISTIC_OPS"] = "1"
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as messages:
-        os.dup2(messages.fileno(), 2)
-        try:
-            import keras
-
-            keras.ops.zeros(1)
-        except BaseException:
-            messages.seek(0)
-            os.write(stderr, messages.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def experiment_of(options):
@@ -131,7 +121,7 @@ def run_train(options):
         util.check_writable(directory)
     print(f"{experiment.name}\n{len(train_pair[0])} training and {len(validation_pair[0])} validation tiles")
 
-    start_keras()
+    backend.start_keras()
     import training
 
     model = training.train(
@@ -142,15 +132,15 @@ def run_train(options):
 
 
 def run_evaluate(options):
-    start_keras()
+    model_path, config = applying.find_weights(options.weights)
+    backend.start_keras()
     import training
 
-    model = training.load_model(options.model_path)
-    run_dir = options.model_path.parent
-    config = util.read_json(run_dir / "config.json") if (run_dir / "config.json").exists() else {}
+    model = training.load_model(model_path)
+    run_dir = model_path.parent
     dataset, task = (getattr(options, field) or config.get(field) for field in ("dataset", "task"))
     if not dataset or not task:
-        raise util.UserError(f"{run_dir} has no config.json that says what the model is for: add --dataset and --task")
+        raise util.UserError(f"nothing beside {model_path} says what it is for: add --dataset and --task")
     data = TileSet(options.data, dataset, task)
     data.check_test(options.n_test)
     for directory in (RESULTS, ASSETS):
@@ -159,7 +149,7 @@ def run_evaluate(options):
     here = dataset == config.get("dataset")
     n_train, draw = (config["n_train"], config["draw"]) if here else (min(Experiment.n_train, data.n_train), 0)
     _, validation_pair = data.read_train(n_train, draw)
-    name = run_dir.name if config else options.model_path.stem
+    name = run_dir.name if (run_dir / "config.json").exists() else model_path.stem
     if (dataset, task) != (config.get("dataset"), config.get("task")):
         name += f"-on-{dataset}-{task}"
     described = {field.name: config.get(field.name) for field in fields(Experiment)}
@@ -168,22 +158,30 @@ def run_evaluate(options):
 
 
 def run_restore(options):
-    images = [(path, util.read_image(path)) for path in options.images]
-    util.check_writable(options.out)
-    outputs = [options.out / f"{path.stem}.png" for path in options.images]
-    for path, output in zip(options.images, outputs, strict=True):
-        if output.exists() and output.samefile(path):
-            raise util.UserError(f"{output} would overwrite its input: choose another --out")
-    if len(set(outputs)) < len(outputs):
-        raise util.UserError("two of the images have one name: restore them one at a time, to other folders")
-
-    start_keras()
+    model_path, known = applying.find_weights(options.weights)
+    backend.start_keras()
     import training
 
-    model = training.load_model(options.model_path)
-    for (path, image), output in zip(images, outputs, strict=True):
-        util.write_image(output, training.restore_tiles(model, image[None])[0])
-        print(f"{path} -> {output}")
+    model = training.load_model(model_path)
+    chosen = applying.Options(options.enlarge, options.ensemble, options.trust, options.allow_large)
+    applying.restore_files(options.images, options.out, lambda x: np.asarray(model.predict_on_batch(x)),
+                           known.get("task"), chosen)
+
+
+def run_export(options):
+    model_path, _ = applying.find_weights(options.weights)
+    backend.start_keras()
+    import exporting
+    import training
+
+    model = training.load_model(model_path)
+    name = model_path.stem if model_path.stem != "model" else model_path.parent.name
+    path = options.out or Path("outputs") / f"{name}{exporting.SUFFIXES[options.kind]}"
+    difference = exporting.export(model, path, options.kind)
+    print(f"written: {path} (largest difference of an output in 0..1: {difference:.1e})")
+
+
+COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export}
 
 
 def measure(name, described, run_dir, model, data, n_test, validation_pair):

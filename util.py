@@ -39,20 +39,23 @@ def run_cli(main):
     """
     try:
         main()
-    except UserError as error:
-        message = str(error)
+    except (UserError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: error: {describe_error(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on from here", file=sys.stderr)
         return 130
-    except OSError as error:
-        if error.errno not in _FILE_SYSTEM_ERRORS:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        message = f"{_FILE_SYSTEM_ERRORS[error.errno]}{where}"
-    else:
-        return 0
-    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
-    return 2
+    return 0
+
+
+def describe_error(error):
+    """Return the sentence for an expected error; any other one is raised again, with its traceback."""
+    if isinstance(error, UserError):
+        return str(error)
+    if error.errno not in _FILE_SYSTEM_ERRORS:
+        raise error
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{_FILE_SYSTEM_ERRORS[error.errno]}{where}"
 
 
 _FILE_SYSTEM_ERRORS = {

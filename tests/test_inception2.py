@@ -123,24 +123,26 @@ def test_a_model_alone_needs_to_be_told_its_task(in_trained, tmp_path, capsys):
 def test_restored_files_have_their_size(in_trained, tmp_path, size):
     util.write_image(tmp_path / "photo.bmp", np.full((*size, 3), 77, np.uint8))
     model_path = in_trained / "runs" / NAME / "model.keras"
-    assert run("restore", model_path, tmp_path / "photo.bmp", "--out", tmp_path / "out") == 0
-    assert util.read_image(tmp_path / "out" / "photo.png").shape == (*size, 3)
+    assert run("restore", tmp_path / "photo.bmp", "--weights", model_path, "--out", tmp_path / "out") == 0
+    assert util.read_image(tmp_path / "out" / "photo.bmp").shape == (*size, 3)
 
 
 def test_restoring_never_overwrites_the_input(in_trained, tmp_path, capsys):
     util.write_image(tmp_path / "a.png", np.zeros((16, 16, 3), np.uint8))
     before = (tmp_path / "a.png").read_bytes()
-    assert run("restore", in_trained / "runs" / NAME / "model.keras", tmp_path / "a.png", "--out", tmp_path) == 2
-    assert "overwrite its input" in capsys.readouterr().err
+    weights = in_trained / "runs" / NAME / "model.keras"
+    assert run("restore", tmp_path / "a.png", "--weights", weights, "--out", tmp_path) == 2
+    assert "a.png would be overwritten" in capsys.readouterr().err
     assert (tmp_path / "a.png").read_bytes() == before
 
 
 def test_two_inputs_never_share_an_output(in_trained, tmp_path, capsys):
-    for name in ("a.png", "a.bmp"):
-        util.write_image(tmp_path / name, np.zeros((16, 16, 3), np.uint8))
-    images = [tmp_path / "a.png", tmp_path / "a.bmp"]
-    assert run("restore", in_trained / "runs" / NAME / "model.keras", *images, "--out", tmp_path / "out") == 2
-    assert "one name" in capsys.readouterr().err
+    images = [tmp_path / folder / "a.png" for folder in ("one", "two")]
+    for image in images:
+        util.write_image(image, np.zeros((16, 16, 3), np.uint8))
+    weights = in_trained / "runs" / NAME / "model.keras"
+    assert run("restore", *images, "--weights", weights, "--out", tmp_path / "out") == 2
+    assert "two of the images would be written as a.png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
@@ -158,7 +160,9 @@ def test_two_inputs_never_share_an_output(in_trained, tmp_path, capsys):
     (["--dataset", "tiny", "--n-train", "2"], "come from one image"),
     (["--dataset", "tiny", "--n-train", "12", "--n-test", "9"], "9 tiles are wanted and"),
     (["evaluate", "nowhere.keras"], "nowhere.keras does not exist"),
-    (["restore", "nowhere.keras", "nowhere.png"], "nowhere.png does not exist"),
+    (["restore", "a.png", "--weights", "nowhere.keras"], "nowhere.keras does not exist"),
+    (["restore", "a.png", "--weights", "nothing"], "there are no weights nothing"),
+    (["export", "gif", "--weights", "nothing"], "invalid choice: 'gif'"),
 ])
 def test_wrong_options_get_one_clear_sentence(workplace, capsys, arguments, said):
     assert run(*arguments) == 2

@@ -1,0 +1,267 @@
+"""Restore image files with a trained network: which files, which weights, what is written. Keras comes as a function.
+
+    python3 inception2.py restore photo.jpg --weights mars_sr_x4
+"""
+
+import hashlib
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+import imagefile
+import restoring
+import util
+from download_module.degrade import scale_of, upscale
+
+WEIGHTS = Path(__file__).parent / "weights"
+SUFFIXES = util.IMAGE_SUFFIXES | {".npy"}
+BICUBIC_REACH = 3  # low-resolution pixels that an enlarged one depends on, and one to spare
+
+
+@dataclass(frozen=True)
+class Options:
+    """How images are restored: see the help of `inception2.py restore`."""
+
+    enlarge: bool = False
+    ensemble: bool = False
+    trust_path: Path | None = None
+    allow_large: bool = False
+
+
+def find_weights(name):
+    """Return the .keras file of a network and what is known of it: (path, dict with dataset, task, ...; or empty).
+
+    Parameters
+    ----------
+    name : a name in the folder weights/, whose file is checked against its card, or the path of a .keras file
+
+    Raises
+    ------
+    util.UserError
+        When there is no such file or name, or a file of weights/ is not the one of its card.
+    """
+    path = Path(name)
+    if path.suffix == ".keras" or path.exists():
+        config_path = path.with_name("config.json")
+        return path, util.read_json(config_path) if config_path.exists() else {}
+    card_path = WEIGHTS / f"{name}.json"
+    if not card_path.exists():
+        known = " ".join(sorted(card.stem for card in WEIGHTS.glob("*.json"))) or "none"
+        raise util.UserError(f"there are no weights {name}: give a .keras file or one of these: {known}")
+    card, path = util.read_json(card_path), WEIGHTS / f"{name}.keras"
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
+        raise util.UserError(f"{path} is missing or not the file of its card: restore it with git checkout weights")
+    return path, card
+
+
+def find_images(inputs):
+    """Expand files, folders (at any depth) and glob patterns to (path, path below the output folder).
+
+    Names that lead nowhere are kept, so that each gets its own sentence when it is read.
+    """
+    found = {}
+    for name in map(str, inputs):
+        path = Path(name)
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not inside:
+                raise util.UserError(f"{path} holds no image: check the path")
+            found |= {p: p.relative_to(path) for p in inside}
+        elif not path.exists() and (matches := _glob(path)):
+            found |= {match: Path(match.name) for match in matches}
+        else:
+            found[path] = Path(path.name)
+    outputs = list(found.values())
+    twice = next((output for output in outputs if outputs.count(output) > 1), None)
+    if twice:
+        raise util.UserError(f"two of the images would be written as {twice}: restore them to two folders")
+    return list(found.items())
+
+
+def _glob(pattern):
+    """Return the sorted files that a pattern means, for shells that leave that to the program."""
+    start = Path(pattern.anchor)
+    return sorted(p for p in start.glob(str(pattern.relative_to(pattern.anchor))) if p.is_file())
+
+
+def restore_files(inputs, out_dir, predict, task, options):
+    """Restore each image into `out_dir`; one that fails gets its sentence on stderr and the others go on.
+
+    Parameters
+    ----------
+    inputs : list of files, folders, glob patterns
+    out_dir : path
+    predict : function, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3)
+    task : what the network was trained for, or None: not known
+    options : Options
+
+    Raises
+    ------
+    util.UserError
+        When an option does not fit, or at the end when any image failed.
+    """
+    images, scale = find_images(inputs), scale_of(task) if task else None
+    if options.enlarge and not scale:
+        raise util.UserError(f"--enlarge needs weights of super-resolution and these are for {task or 'no known task'}")
+    if options.trust_path and len(images) > 1:
+        raise util.UserError(f"--trust takes one image at a time and these are {len(images)}")
+    util.check_writable(out_dir)
+    restore = with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
+    reach, n_failed = restoring.measure_reach(predict), 0
+    for path, name in images:
+        try:
+            restore_file(path, Path(out_dir) / name, restore, reach, scale if options.enlarge else 1, options)
+        except (util.UserError, OSError) as error:
+            n_failed += 1
+            print(util.describe_error(error), file=sys.stderr)
+    if n_failed:
+        raise util.UserError(f"{n_failed} of {len(images)} images could not be restored, see above")
+
+
+def restore_file(path, output_path, restore, reach, scale, options):
+    """Restore one file, `scale` times as large, and say how fast that was."""
+    if output_path.exists() and output_path.samefile(path):
+        raise util.UserError(f"{path} would be overwritten: choose another --out")
+    picture = imagefile.read_picture(path, options.allow_large)
+    output = picture.blank(scale)
+    height, width = output.pixels.shape[:2]
+    trust = np.zeros((height, width), np.float32) if options.trust_path else None
+    pairs = list(zip(imagefile.planes(picture), imagefile.planes(output), strict=True))
+    n_blocks = np.prod([len(restoring.plan_blocks(-(-side // 16) * 16, reach)) for side in (height, width)])
+    began = time.perf_counter()
+    with tqdm(total=int(n_blocks) * len(pairs), unit="block", desc=path.name, dynamic_ncols=True,
+              mininterval=util.bar_interval()) as bar:
+        for source, target in pairs:
+            def write(rows, columns, values, target=target):
+                target.write(rows, columns, values[..., :3])
+                if trust is not None:
+                    trust[rows, columns] = np.maximum(trust[rows, columns], values[..., 3])
+
+            read = source.read if scale == 1 else enlarged(source, scale)
+            restoring.restore_blocks(restore, (height, width), read, write, reach, progress=bar.update)
+    imagefile.write_picture(output_path, output)
+    seconds = time.perf_counter() - began
+    print(f"{path} -> {output_path} ({width}x{height}, {height * width / 1e6 / seconds:.2f} megapixels a second)")
+    for note in output.notes:
+        print(f"{path}: {note}")
+    if trust is not None:
+        save_trust(options.trust_path, trust)
+        print(f"written: {options.trust_path}")
+
+
+def enlarged(plane, scale):
+    """Return a function that reads a plane as if it were enlarged by the bicubic filter of training."""
+    height, width = plane.picture.pixels.shape[:2]
+
+    def read(rows, columns):
+        spans = []
+        for wanted, length in ((rows, height), (columns, width)):
+            start = max(wanted.start // scale - BICUBIC_REACH, 0)
+            spans.append(slice(start, min(-(-wanted.stop // scale) + BICUBIC_REACH, length)))
+        small = plane.read(*spans)
+        if plane.picture.pixels.dtype == np.uint8:  # rounded and clipped as the tiles of the training were
+            large = upscale(util.to_uint8(small), scale).astype(np.float32) / util.DATA_RANGE
+        else:
+            large = resize(small, small.shape[0] * scale, small.shape[1] * scale)
+        top, left = (wanted.start - span.start * scale for wanted, span in zip((rows, columns), spans, strict=True))
+        return large[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
+
+    return read
+
+
+def resize(image, height, width):
+    """Resize float32 (H, W, C) by Pillow's anti-aliased bicubic filter, the one of `download_module.degrade`."""
+    channels = [Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(image, -1, 0)]
+    return np.stack([channel.resize((width, height), Image.Resampling.BICUBIC) for channel in channels], axis=-1)
+
+
+SYMMETRIES = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
+
+
+def with_symmetries(predict, ensemble, trust, scale=None):
+    """Wrap a network so that it sees each block turned and mirrored in all 8 ways, where that is asked for.
+
+    Parameters
+    ----------
+    predict : function, float32 (N, H, W, 3) -> float32 (N, H, W, 3)
+    ensemble : bool, whether the mean of the 8 restored blocks is the result (geometric self-ensemble, Timofte et
+        al., CVPR 2016) or the upright one alone
+    trust : bool, whether a fourth channel tells how uncertain each pixel is, see `uncertainty`
+    scale : int, of a super-resolution network
+
+    Returns
+    -------
+    function, float32 (N, H, W, 3) -> float32 (N, H, W, 3), or (N, H, W, 4) with trust
+    """
+    if not (ensemble or trust):
+        return predict
+
+    def restore(inputs):
+        outputs = [_upright(predict(_seen(inputs, *symmetry)), *symmetry) for symmetry in SYMMETRIES]
+        restored = np.mean(outputs, axis=0) if ensemble else outputs[0]
+        if not trust:
+            return restored
+        return np.concatenate([restored, uncertainty(inputs, np.stack(outputs), restored, scale)], axis=-1)
+
+    return restore
+
+
+def _seen(images, turns, mirrored):
+    turned = np.rot90(images, turns, axes=(1, 2))
+    return np.ascontiguousarray(turned[:, :, ::-1] if mirrored else turned)
+
+
+def _upright(images, turns, mirrored):
+    return np.rot90(images[:, :, ::-1] if mirrored else images, -turns, axes=(1, 2))
+
+
+def uncertainty(inputs, outputs, restored, scale=None):
+    """Tell how little each restored pixel is to be trusted, in gray levels of 0..255.
+
+    The spread (standard deviation) of what the network makes of the 8 turned and mirrored inputs; for
+    super-resolution plus the inconsistency: how far the restored image, shrunk, is from the low-resolution image.
+
+    Parameters
+    ----------
+    inputs, restored : float32 (N, H, W, 3) in 0..1
+    outputs : float32 (8, N, H, W, 3)
+    scale : int, of a super-resolution network
+
+    Returns
+    -------
+    float32 (N, H, W, 1), root mean square over the channels
+    """
+    spread = np.sqrt(np.var(outputs, axis=0).mean(axis=-1, keepdims=True))
+    if scale:
+        height, width = (side // scale for side in inputs.shape[1:3])
+        difference = np.stack([
+            resize(after, height, width) - resize(before, height, width)
+            for before, after in zip(inputs, restored, strict=True)
+        ])
+        inconsistency = np.sqrt(np.square(difference).mean(axis=-1, keepdims=True))
+        spread = spread + inconsistency.repeat(scale, axis=1).repeat(scale, axis=2)
+    return (util.DATA_RANGE * spread).astype(np.float32)
+
+
+def save_trust(path, trust):
+    """Write the map (H, W) in gray levels: a .npy file as it is, any other suffix as a picture with a colour bar."""
+    path = Path(path)
+    if path.suffix.lower() == ".npy":
+        with util.replacing(path) as temporary:
+            np.save(temporary, trust)
+        return
+    from matplotlib.figure import Figure
+
+    step = -(-max(trust.shape) // 2000)  # a picture to look at, not to compute with
+    figure = Figure(figsize=(7, 1 + 5.5 * trust.shape[0] / trust.shape[1]), layout="constrained")
+    axes = figure.add_subplot()
+    drawn = axes.imshow(trust[::step, ::step], cmap="magma", vmin=0, vmax=max(np.percentile(trust, 99.5), 1e-3))
+    axes.set_axis_off()
+    figure.colorbar(drawn, label="uncertainty in gray levels of 0..255: bright pixels are to be doubted", shrink=0.9)
+    with util.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)

@@ -1,0 +1,77 @@
+"""Put the networks of `experiments.PUBLISHED` into weights/, each with a card that says where it comes from.
+
+    python3 publish.py              # after reproduce.py; a second
+
+A card is weights/NAME.json; weights/README.md shows all of them.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import util
+from experiments import PUBLISHED
+
+WEIGHTS = Path("weights")
+
+
+def main():
+    cards = [publish(experiment) for experiment in PUBLISHED]
+    with util.replacing(WEIGHTS / "README.md") as temporary:
+        temporary.write_text(describe(cards), encoding="utf-8")
+    print(f"written: {WEIGHTS / 'README.md'}")
+
+
+def publish(experiment):
+    """Copy one network and write its card; return the card. Raises `UserError` when it is not trained."""
+    model_path = Path("runs") / experiment.name / "model.keras"
+    result_path = Path("results") / f"{experiment.name}.json"
+    for path in (model_path, result_path):
+        if not path.is_file():
+            raise util.UserError(f"{path} is missing: run python3 reproduce.py first")
+    manifest = util.read_json(Path("datasets") / experiment.dataset / "manifest.json")
+    result, content = util.read_json(result_path), model_path.read_bytes()
+    name = f"{experiment.dataset}_{experiment.task}"
+    card = {
+        "name": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content),
+        **{key: result[key] for key in ("dataset", "task", "model", "width", "recipe", "n_train", "n_updates", "seed")},
+        "result": result_path.as_posix(), "git_commit": result["git_commit"],
+        "data_licence": manifest["licence"], "data_citation": manifest["citation"],
+        "psnr": {method: scores["psnr"] for method, scores in result["methods"].items()}, "n_test": result["n_test"],
+    }
+    with util.replacing(WEIGHTS / f"{name}.keras") as temporary:
+        temporary.write_bytes(content)
+    util.write_json(WEIGHTS / f"{name}.json", card)
+    print(f"written: {WEIGHTS / name}.keras ({len(content) / 1e6:.1f} MB)")
+    return card
+
+
+def describe(cards):
+    """Return the text of weights/README.md."""
+    lines = [
+        "# Trained networks",
+        "",
+        "Written by `publish.py`; used as `python3 inception2.py restore IMAGE --weights NAME`. PSNR in dB: mean over",
+        "the test tiles, see the protocol in the README and the result file of each.",
+        "",
+        "| name | network | recipe | tiles | updates | PSNR: input | best classical | network | SHA-256 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for card in cards:
+        psnr = card["psnr"]
+        best = max(value for method, value in psnr.items() if method not in ("input", "restored"))
+        lines.append(
+            f"| `{card['name']}` | {card['model']} | {card['recipe']} | {card['n_train']:,} | {card['n_updates']:,} | "
+            f"{psnr['input']:.2f} | {best:.2f} | {psnr['restored']:.2f} | `{card['sha256']}` |"
+        )
+    lines += ["", "Data and licence of each network, and the file with its result:", ""]
+    lines += [
+        f"- `{card['name']}`: trained on data under {card['data_licence']} ({card['data_citation']}); the network is "
+        f"under the same licence. Result: `{card['result']}`."
+        for card in cards
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(util.run_cli(main))
