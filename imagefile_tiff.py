@@ -51,7 +51,7 @@ def read_tiff(path):
         metadata = {
             "byteorder": tif.byteorder, "bigtiff": tif.is_bigtiff,
             "compression": None if page.compression == 1 else "zlib",
-            "extrasamples": [int(e) for e in page.extrasamples[:1]] or [2],
+            "extrasamples": [e for e in map(int, page.extrasamples[:1]) if e in (0, 1, 2)] or [2],
             "tags": _tags(tif, page), "ifds": _ifds(tif, page, notes), "resolution": _resolution(page),
         }
         facts = {"format": "TIFF", "metadata": metadata, "notes": notes, "orientation": _value(page, 274, 1)}

@@ -697,6 +697,50 @@ def test_overviews_are_no_pages(tmp_path):
     assert any("overviews" in note for note in picture.notes)
 
 
+def test_an_unknown_kind_of_alpha_in_tiff_is_written_as_plain_alpha(tmp_path):
+    data = tiff(GRAY_ALPHA, extrasamples=["unassalpha"], planarconfig="contig")
+    known, unknown = (struct.pack("<HHII", 338, 3, 1, value) for value in (2, 147))
+    assert known in data
+    (tmp_path / "a.tif").write_bytes(data.replace(known, unknown))
+    pass_through(tmp_path / "a.tif", tmp_path / "b.tif")
+    np.testing.assert_array_equal(samples_of(tmp_path / "b.tif"), GRAY_ALPHA)
+    assert known in (tmp_path / "b.tif").read_bytes()
+
+
+FRUGAL = """
+import sys
+from pathlib import Path
+
+from imagefile import planes, read_picture, write_picture
+
+
+def peak():
+    return int(next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM")).split()[1])
+
+
+before = peak()
+picture = read_picture(sys.argv[1])
+output = picture.blank()
+for source, target in zip(planes(picture), planes(output), strict=True):
+    for top in range(0, picture.pixels.shape[0], 100):
+        for left in range(0, picture.pixels.shape[1], 500):
+            where = slice(top, top + 100), slice(left, left + 500)
+            target.write(*where, source.read(*where))
+write_picture(sys.argv[2], output)
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_no_float_copy_of_a_whole_picture_is_made(tmp_path, suffix):
+    """12 megapixels: Pillow takes 4 bytes a pixel, the picture and its output 3 each; a float copy would take 12."""
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.kron(noise(30, 40, 3), np.ones((100, 100, 1), np.uint8))).save(path)
+    command = [sys.executable, "-c", FRUGAL, path, tmp_path / f"b{suffix}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) * 1024 < 12.5 * 12e6
+
+
 FUZZED = """
 import sys
 import warnings
