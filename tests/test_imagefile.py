@@ -229,6 +229,18 @@ def test_a_lossless_file_comes_back_identical(name, tmp_path):
         assert found.dtype.itemsize == samples.itemsize
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_strips_join_without_a_seam(tmp_path, monkeypatch, deep):
+    """Large pictures go in and out in strips, and each PNG row is written as a difference to the one above."""
+    monkeypatch.setattr(imagefile.imagefile_pillow, "BAND", 500)
+    samples = smooth().astype(np.uint16) * 257 if deep else smooth()
+    (tmp_path / "a.png").write_bytes(png(samples, 2, depth=16 if deep else 8))
+    pass_through(tmp_path / "a.png", tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), smooth())
+    np.testing.assert_array_equal(read_picture(tmp_path / "b.png").pixels, samples)
+
+
 @pytest.mark.parametrize("name", DATA)
 def test_data_come_back_in_their_type_and_range(name, tmp_path):
     data, expected = DATA[name]
@@ -432,6 +444,11 @@ def test_an_orientation_in_xmp_is_not_applied_again(tmp_path, compressed):
     Image.fromarray(RGB).save(tmp_path / "a.png", pnginfo=text)
     pass_through(tmp_path / "a.png", tmp_path / "b.png")
     np.testing.assert_array_equal(read_picture(tmp_path / "b.png").pixels, np.rot90(RGB, -1))
+    with Image.open(tmp_path / "b.png") as image:
+        image.load()
+        xmp = image.text.get("XML:com.adobe.xmp", "")
+    assert 'Orientation="6"' not in xmp
+    assert compressed or 'Orientation="1"' in xmp
 
 
 GEO = [(33550, 12, 3, (10.0, 10.0, 0.0), True), (33922, 12, 6, (1.0, 2.0, 0.0, 500.0, 600.0, 0.0), True),
