@@ -151,11 +151,6 @@ def planes(picture):
     return [Plane(picture, slice(None))]
 
 
-def suffix_for(path):
-    """Return the suffix of the output for an input file: its own, as it is spelt."""
-    return Path(path).suffix
-
-
 def read_picture(path, allow_large=False):
     """Read any image file; its content counts, not its suffix.
 

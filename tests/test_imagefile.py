@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 import imagefile
-from imagefile import Picture, planes, read_picture, suffix_for, write_picture
+from imagefile import Picture, planes, read_picture, write_picture
 from util import ImageError
 
 ROOT = Path(__file__).parents[1]
@@ -581,10 +581,6 @@ def test_what_a_format_cannot_hold_is_refused_before_the_work():
     assert picture.blank(4).pixels.shape == (40, 36000, 1)
     with pytest.raises(ImageError, match="72000x80"):
         picture.blank(8)
-
-
-def test_the_suffix_is_kept_as_it_is_spelt():
-    assert [suffix_for(name) for name in ("a.PNG", "b.tar.TIFF", "c")] == [".PNG", ".TIFF", ""]
 
 
 @pytest.mark.parametrize("name", ["rgb.png", "rgb.dat", "rgb"])
