@@ -214,11 +214,11 @@ def measure(name, described, run_dir, model, data, n_test, validation_pair):
 
 
 def draw_diagram(model, path):
-    """Draw the layers of a network once, unless graphviz's `dot` is missing."""
-    if path.exists():
-        return
+    """Draw the layers of a network, once; without graphviz's `dot` say in a line how to get it."""
     if not shutil.which("dot"):
-        print(f"{path} is skipped: drawing it needs graphviz's dot (apt install graphviz, brew install graphviz)")
+        print(f"{path} is not drawn: that needs graphviz's dot (apt install graphviz, or brew install graphviz)")
+        return
+    if path.exists():
         return
     import keras
 
