@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -35,10 +36,13 @@ def run_cli(main):
     """Run a script's `main()` and return its exit status.
 
     0 when it is done, 2 after a `UserError`, a wrong option (argparse) or a file-system error, 130 after
-    Ctrl-C. Expected errors print one sentence on stderr and no traceback; a bug keeps its traceback.
+    Ctrl-C, 141 when the reader of the output has gone. Expected errors print one sentence on stderr and no traceback; a bug keeps its traceback.
     """
     try:
         main()
+    except BrokenPipeError:  # whoever read the output has gone, `... | head` for one
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (UserError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: error: {describe_error(error)}", file=sys.stderr)
         return 2
@@ -61,13 +65,37 @@ def describe_error(error):
 _FILE_SYSTEM_ERRORS = {
     errno.ENOSPC: "the disk is full: free some space, then run the same command again",
     errno.EDQUOT: "the disk quota is used up: free some space, then run the same command again",
-    errno.EACCES: "no permission: choose a folder that you may write to",
-    errno.EPERM: "no permission: choose a folder that you may write to",
+    errno.EACCES: "no permission: change it, or choose another place",
+    errno.EPERM: "no permission: change it, or choose another place",
+    errno.ENOENT: "there is no such file or folder: check the path",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     errno.EROFS: "the file system is read-only: choose a folder that you may write to",
     errno.ENOTDIR: "a file stands where a folder is needed: move it away or choose another folder",
     errno.EISDIR: "a folder stands where a file is needed: move it away or choose another name",
     errno.EEXIST: "something of that name is already there: move it away or choose another name",
 }
+
+
+@contextmanager
+def sigint_held():
+    """Hold Ctrl-C back until the block has ended.
+
+    For what must not be torn: half-imported libraries lose the interrupt or crash. Processes started in the block
+    keep SIGINT blocked, so that Ctrl-C is the parent's business alone.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def is_plain_name(name):
+    """Whether `name` can be the name of a data set, and so of a folder and the beginning of file names."""
+    return 0 < len(name) <= 100 and name[0] not in "._" and not any(c in "/\\:\0" for c in name)
 
 
 def bar_interval():

@@ -1,5 +1,10 @@
 import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +12,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 import util
+
+ROOT = Path(__file__).parents[1]
 
 
 def tiles(n=2, size=32, seed=0):
@@ -188,3 +195,26 @@ def test_expected_errors_end_in_one_sentence(capsys, error, status, said):
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         util.run_cli(raising(ZeroDivisionError()))
+
+
+def test_ctrl_c_is_held_back_and_not_lost():
+    finished = False
+    with pytest.raises(KeyboardInterrupt), util.sigint_held():
+        os.kill(os.getpid(), signal.SIGINT)
+        finished = True
+    assert finished
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".a", "_a", "a:b", "a\\b", "a\0", "a" * 101])
+def test_names_that_lead_elsewhere_are_not_plain(name):
+    assert not util.is_plain_name(name)
+
+
+def test_plain_names():
+    assert all(util.is_plain_name(name) for name in ("mars", "my set 2", "a-b.c"))
+
+
+def test_a_closed_pipe_ends_quietly():
+    command = f"{sys.executable} -c 'import util; util.sys.exit(util.run_cli(lambda: print(\"x\" * 99999)))' | true"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
