@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def run_cli(main):
     """Run a script's `main()` and return its exit status.
 
     0 when it is done, 2 after a `UserError`, a wrong option (argparse) or a file-system error, 130 after
-    Ctrl-C, 141 when the reader of the output has gone. Expected errors print one sentence on stderr and no traceback; a bug keeps its traceback.
+    Ctrl-C, 141 when the reader of the output has gone. Expected errors print one sentence on stderr and no
+    traceback; a bug keeps its traceback.
     """
     try:
         main()
@@ -83,14 +85,22 @@ def sigint_held():
     For what must not be torn: half-imported libraries lose the interrupt or crash. Processes started in the block
     keep SIGINT blocked, so that Ctrl-C is the parent's business alone.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread is interrupted, or may set handlers
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    held = []
+    handler = signal.signal(signal.SIGINT, lambda *_: held.append(True))
+    # The handler alone is not inherited, the mask alone leaves the signal to other threads of this process.
+    can_block = hasattr(signal, "pthread_sigmask")  # not on Windows
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else None
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        raise KeyboardInterrupt
 
 
 def is_plain_name(name):
