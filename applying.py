@@ -47,8 +47,11 @@ def find_weights(name):
     """
     path = Path(name)
     if path.suffix == ".keras" or path.exists():
-        config_path = path.with_name("config.json")
-        return path, util.read_json(config_path) if config_path.exists() else {}
+        config_path = path.resolve().with_name("config.json")
+        config = util.read_json(config_path) if config_path.exists() else {}
+        if not isinstance(config, dict) or (config and not {"dataset", "task", "n_train"} <= config.keys()):
+            raise util.UserError(f"{config_path} is not the configuration of a training: remove it")
+        return path, config
     card_path = WEIGHTS / f"{name}.json"
     if not card_path.exists():
         known = " ".join(sorted(card.stem for card in WEIGHTS.glob("*.json"))) or "none"

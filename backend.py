@@ -3,6 +3,8 @@
 import os
 import tempfile
 
+import util
+
 
 def start_keras():
     """Import Keras with operations that repeat exactly, and start its backend.
@@ -15,7 +17,7 @@ def start_keras():
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as messages:
+    with util.sigint_held(), tempfile.TemporaryFile() as messages:
         os.dup2(messages.fileno(), 2)
         try:
             import keras

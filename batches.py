@@ -24,7 +24,7 @@ def draw_batch(pair, update, experiment, augment=False, crop=None):
         where the degradation is plain noise draw that noise anew.
     crop : int, optional
         Side of a random square cut from each pair, at multiples of 16 so that the pixels of a low-resolution
-        image stay whole; the whole tile by default.
+        image stay whole (smaller tiles stay as they are); the whole tile by default.
 
     Returns
     -------
@@ -54,6 +54,7 @@ def _epoch_order(n, seed, epoch):
 
 def _crop(tile, side, rng):
     height, width = tile[0].shape[:2]
+    side = min(side, height, width)
     y, x = (16 * rng.integers((length - side) // 16 + 1) for length in (height, width))
     return [array[y : y + side, x : x + side] for array in tile]
 

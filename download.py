@@ -6,7 +6,6 @@
 
 Cutting takes one to two minutes for each set on two cores. The same command again does only what is missing.
 """
-# ruff: noqa: E501
 
 import argparse
 import sys
@@ -40,12 +39,15 @@ def parse():
     add("--test-images", metavar="DIR", help="images for the test (default: one in ten of --images is held out)")
     add("--n-train", type=int, metavar="N", help="training tiles (default: up to 10,000; sample 100, own images 1,000)")
     add("--n-test", type=int, metavar="N", help="test tiles (default: up to 1,000; sample 24, own images 100)")
-    add("--tasks", nargs="+", metavar="TASK", default=DEFAULT_TASKS, help=f"of {' '.join(TASKS)} (default: {' '.join(DEFAULT_TASKS)})")
+    of = f"of {' '.join(TASKS)} (default: {' '.join(DEFAULT_TASKS)})"
+    add("--tasks", nargs="+", metavar="TASK", default=DEFAULT_TASKS, help=of)
     add("--seed", type=int, default=0, help="of crops, rotations, noise and hold-out (default: %(default)s)")
     add("--archives", metavar="DIR", help="take the archives from this folder instead of the network")
     add("--out", metavar="DIR", default="datasets", help="folder of all data sets (default: %(default)s)")
-    add("--allow-unverified", action="store_true", help="use archives whose checksum is not the published one; the manifest says so")
-    add("--repeat", action="store_true", help="when the distinct tiles are used up, add their other rotations (up to 4x)")
+    unverified = "use archives whose size or SHA-256 is not the published one; the manifest says so"
+    add("--allow-unverified", action="store_true", help=unverified)
+    repeat = "when the distinct tiles are used up, add their other rotations (up to 4x)"
+    add("--repeat", action="store_true", help=repeat)
     options = parser.parse_args()
     check(options)
     return options
@@ -82,8 +84,8 @@ def check(options):
     name = options.dataset
     if name in datasets.DATASETS:
         raise UserError(f"{name} is the name of a known data set: give your images another one with --dataset")
-    if not name or name[0] in "._" or any(c in '/\\:\0' for c in name):
-        raise UserError(f"{name!r} cannot be the name of a folder here: give a plain one, without . or _ in front")
+    if not util.is_plain_name(name):
+        raise UserError(f"{name!r} cannot be the name of a data set: give a short plain one, without . or _ in front")
     images, folder = Path(options.images).resolve(), (Path(options.out) / name).resolve()
     for source in (images, *([Path(options.test_images).resolve()] if options.test_images else [])):
         if folder.is_relative_to(source) or source.is_relative_to(folder):
@@ -113,12 +115,12 @@ def make_known(name, options, out):
             got = datasets.get_archives(dataset, out, options.archives, options.allow_unverified)
             facts = [facts for _, facts in got]
         if (manifest := build.find_finished(out, name, wish, facts)) is not None:
-            report(manifest, out / name, True)
+            report(manifest, out / name, True, dataset.archives)
             return
         got = got or datasets.get_archives(dataset, out)
     sources = datasets.open_sources(dataset, got, out)
     manifest, finished = build.make_set(out, name, sources, wish)
-    report(manifest, out / name, finished)
+    report(manifest, out / name, finished, dataset.archives)
 
 
 def make_own(options, out):
@@ -129,14 +131,22 @@ def make_own(options, out):
     report(manifest, out / options.dataset, finished)
 
 
-def report(manifest, folder, finished):
+def report(manifest, folder, finished, archives=()):
     """Say what was made on stdout, and on stderr what a user may not expect."""
     first, *remarks = build.describe(manifest, folder)
     print(f"{first} (already made)" if finished else first)
     for remark in remarks:
         print(f"{manifest['name']} {remark}", file=sys.stderr)
-    if manifest["verified"] is False:
-        print(f"{manifest['name']}: made from an archive that is not verified, and its manifest says so", file=sys.stderr)
+    published = {archive.file: archive for archive in archives}
+    for made in manifest["archives"]:
+        if made["verified"]:
+            continue
+        archive = published[made["file"]]
+        if archive.sha256 is None and made["bytes"] == archive.n_bytes:
+            what = "no SHA-256 is published to compare its own with, only its size is checked"
+        else:
+            what = "its size or SHA-256 is not the published one, and the manifest says so"
+        print(f"{manifest['name']} {made['file']}: {what}", file=sys.stderr)
 
 
 if __name__ == "__main__":

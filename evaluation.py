@@ -41,8 +41,8 @@ def evaluate(task, test_pair, validation_pair, restore):
 
     Returns
     -------
-    (fields, images) : the result's fields `methods`, `classical_settings`, `differences` and `warning`, and
-        {method: uint8 (N, H, W, 3)} in the order of the fields
+    (fields, images) : the result's fields `protocol`, `n_test`, `classical_settings`, `methods`, `differences`,
+        `best_without_network` and `warning`, and {method: uint8 (N, H, W, 3)} in the order of `methods`
     """
     target, degraded = test_pair
     images = {"input": degraded}
@@ -60,7 +60,8 @@ def evaluate(task, test_pair, validation_pair, restore):
     lost = -differences[f"restored - {best}"]["mean"]
     warning = None
     if (images["restored"] == degraded).all():
-        warning = f"the network returns its input: its ReLUs have died; {best} is {lost:.2f} dB better"
+        better = "" if best == "input" else f", and {best} is {lost:.2f} dB better"
+        warning = f"the network returns its input unchanged{better}"
     elif lost > 0:
         warning = f"the network is {lost:.2f} dB worse than {best} on the same tiles"
     fields = {

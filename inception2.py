@@ -63,8 +63,6 @@ def build_parser():
                        help="of weights, order and dropout (default %(default)s)")
     train.add_argument("--draw", type=seed, default=Experiment.draw,
                        help="which n-train tiles: 0 the first, 1 the next, ... (default %(default)s)")
-    train.add_argument("--checkpoint-every", type=positive_int, default=500,
-                       help="updates between checkpoints and validations (default %(default)s)")
     add_data_options(train, Experiment.dataset, Experiment.task)
 
     evaluate = commands.add_parser("evaluate", help="measure a trained network again, or on other tiles",
@@ -116,7 +114,7 @@ def run_train(options):
     experiment = experiment_of(options)
     data = TileSet(options.data, experiment.dataset, experiment.task)
     train_pair, validation_pair = data.read_train(experiment.n_train, experiment.draw)
-    data.check_test(options.n_test)
+    test_pair = data.read_test(options.n_test)  # now, so that a broken tile is found before hours of training
     for directory in (RESULTS, ASSETS):
         util.check_writable(directory)
     print(f"{experiment.name}\n{len(train_pair[0])} training and {len(validation_pair[0])} validation tiles")
@@ -124,37 +122,46 @@ def run_train(options):
     backend.start_keras()
     import training
 
-    model = training.train(
-        experiment, train_pair, validation_pair, RUNS / experiment.name, data.id, options.checkpoint_every
-    )
+    print(f"on {training.describe()['device']}", flush=True)
+    run_dir = RUNS / experiment.name
+    model = training.train(experiment, train_pair, validation_pair, run_dir, data.id)
     draw_diagram(model, ASSETS / f"{experiment.model}.png")
-    measure(experiment.name, asdict(experiment), RUNS / experiment.name, model, data, options.n_test, validation_pair)
+    name = experiment.name + subset_suffix(data, test_pair)
+    measure(name, asdict(experiment), run_dir, model, data, test_pair, validation_pair)
 
 
 def run_evaluate(options):
     model_path, config = applying.find_weights(options.weights)
-    backend.start_keras()
-    import training
-
-    model = training.load_model(model_path)
-    run_dir = model_path.parent
+    run_dir = model_path.resolve().parent
     dataset, task = (getattr(options, field) or config.get(field) for field in ("dataset", "task"))
     if not dataset or not task:
         raise util.UserError(f"nothing beside {model_path} says what it is for: add --dataset and --task")
     data = TileSet(options.data, dataset, task)
-    data.check_test(options.n_test)
+    here = (dataset, task) == (config.get("dataset"), config.get("task"))
+    if here and config.get("data_id") not in (None, data.id):
+        raise util.UserError(f"{data.directory} is not the data set that {model_path} was trained on, and its test may "
+                             "hold what the training saw: make it again with the options of then")
+    test_pair = data.read_test(options.n_test)
+    # Elsewhere than in its own data the tiles only choose the settings of the classical methods.
+    n_train, draw = (config["n_train"], config.get("draw", 0)) if here else (min(Experiment.n_train, data.n_train), 0)
+    _, validation_pair = data.read_train(n_train, draw)
     for directory in (RESULTS, ASSETS):
         util.check_writable(directory)
-    # Elsewhere than in its own data the tiles only choose the settings of the classical methods.
-    here = dataset == config.get("dataset")
-    n_train, draw = (config["n_train"], config["draw"]) if here else (min(Experiment.n_train, data.n_train), 0)
-    _, validation_pair = data.read_train(n_train, draw)
+
+    backend.start_keras()
+    import training
+
+    model = training.load_model(model_path)
     name = run_dir.name if (run_dir / "config.json").exists() else model_path.stem
-    if (dataset, task) != (config.get("dataset"), config.get("task")):
-        name += f"-on-{dataset}-{task}"
+    name += ("" if here else f"-on-{dataset}-{task}") + subset_suffix(data, test_pair)
     described = {field.name: config.get(field.name) for field in fields(Experiment)}
     described |= {"dataset": dataset, "task": task, "trained_on": {k: config.get(k) for k in ("dataset", "task")}}
-    measure(name, described, run_dir, model, data, options.n_test, validation_pair)
+    measure(name, described, run_dir, model, data, test_pair, validation_pair)
+
+
+def subset_suffix(data, test_pair):
+    """Keep the result of a part of the test tiles apart from that of all of them."""
+    return "" if len(test_pair[0]) == data.n_test else f"-test{len(test_pair[0])}"
 
 
 def run_restore(options):
@@ -184,13 +191,12 @@ def run_export(options):
 COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export}
 
 
-def measure(name, described, run_dir, model, data, n_test, validation_pair):
+def measure(name, described, run_dir, model, data, test_pair, validation_pair):
     """Evaluate `model` on the test tiles; write results/NAME.json and assets/NAME.png, print the table."""
     import evaluation
     import samples
     import training
 
-    test_pair = data.read_test(n_test)
     trained_path = run_dir / "trained.json"
     unknown = dict.fromkeys(("seconds_train", "chosen_update", "device", "backend", "versions", "git_commit"))
     trained = util.read_json(trained_path) if trained_path.exists() else unknown
@@ -205,8 +211,8 @@ def measure(name, described, run_dir, model, data, n_test, validation_pair):
     }
     title = f"{described['dataset']} {described['task']}, {described['n_train'] or '?'} training tiles, " \
             f"{described['n_updates'] or '?'} updates ({described['model'] or name})"
-    samples.save_samples(ASSETS / f"{name}.png", title, images, result, test_pair[0])
     util.write_json(RESULTS / f"{name}.json", result)
+    samples.save_samples(ASSETS / f"{name}.png", title, images, result, test_pair[0])
     print(f"{len(test_pair[0])} test tiles, RGB, whole tile, data range 255\n{evaluation.table(result['methods'])}")
     if result["warning"]:
         print(f"WARNING: {result['warning']}")

@@ -1,28 +1,51 @@
 """The tiles that download.py has put on disk, read into memory as pairs. No Keras in here."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import util
 from experiments import split_validation
 
+# What a manifest must hold, and what decides the bytes of the tiles of one task.
+KEYS = ("name", "seed", "tasks", "counts", "verified", "archives", "versions", "tiles")
+IDENTITY = ("format", "seed", "tiles", "archives", "listing_sha256")
+
 
 class TileSet:
-    """The tiles of one data set and task on disk, and what its manifest says of them."""
+    """The tiles of one data set and task on disk, and what its manifest says of them.
+
+    Attributes
+    ----------
+    manifest : dict, see download_module.build
+    n_train, n_test : int, numbers of tiles
+    id : str, tells the bytes of these tiles apart from those of any other set or task
+    """
 
     def __init__(self, data_dir, dataset, task):
+        if not util.is_plain_name(dataset):
+            raise util.UserError(f"{dataset!r} cannot name a data set: give the name of a folder in {data_dir}")
         self.directory, self.task = Path(data_dir) / dataset, task
-        out = "" if str(data_dir) == "datasets" else f" --out {data_dir}"
-        command = f"python3 download.py --dataset {dataset}{out}"
         manifest_path = self.directory / "manifest.json"
         if not manifest_path.is_file():
-            raise util.UserError(f"there is no data set {dataset} in {data_dir}: run download.py first: {command}")
+            out = "" if Path(data_dir) == Path("datasets") else f" --out {data_dir}"
+            raise util.UserError(f"there is no data set {dataset} in {data_dir}: run download.py first: "
+                                 f"python3 download.py --dataset {dataset}{out} (your own images: add --images DIR)")
         self.manifest = util.read_json(manifest_path)
+        try:
+            self.n_train, self.n_test = (len(self.manifest["tiles"][split]) for split in ("train", "test"))
+            missing = [key for key in KEYS if key not in self.manifest]
+        except (KeyError, TypeError):
+            missing = ["tiles"]
+        if missing:
+            raise util.UserError(f"{manifest_path} has no {missing[0]}: remove {self.directory} and run download.py "
+                                 "again")
         if not (self.directory / "train" / task).is_dir():
             tasks = " ".join([*self.manifest["tasks"], task])
-            raise util.UserError(f"{self.directory} has no {task}: run {command} --tasks {tasks}")
-        self.n_train = len(self.manifest["tiles"]["train"])
-        self.id = hashlib.sha256(manifest_path.read_bytes()).hexdigest()
+            raise util.UserError(f"{self.directory} has no {task}: run download.py again with all the options that "
+                                 f"made this set, and --tasks {tasks}")
+        identity = {key: self.manifest.get(key) for key in IDENTITY} | {"task": task}
+        self.id = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def read_train(self, n_train, draw):
         """Read a draw of n_train tiles: (train pair, validation pair), each (target, degraded)."""
@@ -38,10 +61,6 @@ class TileSet:
             ) from error
         return self._read([pairs[i] for i in train]), self._read([pairs[i] for i in validation])
 
-    def check_test(self, n_test):
-        """Raise at once what reading the test tiles after the training would raise."""
-        self._pairs("test", n_test)
-
     def read_test(self, n_test):
         """Read the first n_test test tiles, all of them for None: (target, degraded)."""
         return self._read(self._pairs("test", n_test))
@@ -49,13 +68,23 @@ class TileSet:
     def summary(self):
         """Return what a result has to say about its data."""
         return {key: self.manifest[key] for key in ("seed", "counts", "verified", "archives", "versions")} | {
-            "manifest_sha256": self.id,
+            "data_id": self.id,
         }
 
     def _pairs(self, split, n):
-        return util.list_pairs(self.directory / split / "hr", self.directory / split / self.task, n)
+        """Return the first n pairs of paths (None: all), after a look whether the manifest's tiles are all there."""
+        pairs = util.list_pairs(self.directory / split / "hr", self.directory / split / self.task)
+        n_listed = len(self.manifest["tiles"][split])
+        if len(pairs) != n_listed:
+            raise util.UserError(f"{self.directory / split} holds {len(pairs)} pairs of tiles and its manifest names "
+                                 f"{n_listed}: remove {self.directory} and run download.py again")
+        if n is not None and n > n_listed:
+            raise util.UserError(f"{n} tiles are wanted and {self.directory / split} holds {n_listed}: ask for fewer "
+                                 "or make more with download.py")
+        return pairs[:n]
 
     def _read(self, pairs):
+        """Read (N, H, W, 3) uint8 twice: (target, degraded)."""
         targets, degraded = (util.read_tiles(paths) for paths in zip(*pairs, strict=True))
         if targets.shape != degraded.shape:
             raise util.UserError(f"the tiles of {self.directory} and its {self.task} differ in size: make them anew")

@@ -9,6 +9,7 @@ import contextlib
 import json
 import time
 import zipfile
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,13 +22,14 @@ import batches
 import networks
 import provenance
 import util
+from download_module.disk import lock
 from experiments import RECIPES
 
 PREDICT_BATCH = 8
 
 
 def build(experiment):
-    """Build and compile the network of an experiment: seeded initial weights, Adam, the recipe's loss."""
+    """Build and compile the network of an experiment: seeded initial weights, Adam, MSE."""
     keras.utils.set_random_seed(experiment.seed)
     recipe = RECIPES[experiment.recipe]
     model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
@@ -37,15 +39,15 @@ def build(experiment):
         learning_rate = keras.optimizers.schedules.CosineDecay(
             0.0, experiment.n_updates - n_warmup, warmup_target=learning_rate, warmup_steps=n_warmup
         )
-    model.compile(loss=recipe.loss, optimizer=keras.optimizers.Adam(
-        learning_rate, global_clipnorm=recipe.clip_norm,
+    model.compile(loss="mse", optimizer=keras.optimizers.Adam(
+        learning_rate, epsilon=recipe.epsilon, global_clipnorm=recipe.clip_norm,
         use_ema=recipe.averaging is not None, ema_momentum=recipe.averaging or 0.99,
     ))
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def train(experiment, train_pair, validation_pair, run_dir, data_id, checkpoint_every=500):
+def train(experiment, train_pair, validation_pair, run_dir, data_id):
     """Train to `experiment.n_updates` updates, from the last checkpoint in `run_dir` if there is one.
 
     Parameters
@@ -57,7 +59,6 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id, checkpoint_
         by validation), log.jsonl (update, loss, validation psnr, seconds), tensorboard/ and, at the end,
         trained.json (seconds, machine, versions, commit) and model.keras.
     data_id : str, tells the data set's bytes apart; a checkpoint made with another one is refused
-    checkpoint_every : int, updates between two checkpoints; each also validates and writes a log line
 
     Returns
     -------
@@ -71,7 +72,15 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id, checkpoint_
     """
     run_dir = Path(run_dir)
     util.check_writable(run_dir)
-    _claim(run_dir, asdict(experiment) | {"data_id": data_id})
+    with (run_dir / "lock").open("w") as file:
+        lock(file, run_dir)
+        return _train(experiment, train_pair, validation_pair, run_dir, data_id)
+
+
+def _train(experiment, train_pair, validation_pair, run_dir, data_id):
+    _claim(run_dir, asdict(experiment) | {
+        "data_id": data_id, "recipe_settings": asdict(RECIPES[experiment.recipe]), "backend": keras.backend.backend(),
+    })
     distribute(experiment.batch_size)
     model = build(experiment)
     checkpoint_path, log_path = run_dir / "checkpoint.npz", run_dir / "log.jsonl"
@@ -79,7 +88,7 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id, checkpoint_
     log = [line for line in _read_log(log_path) if line["update"] <= start]
     seconds_before, began = (log[-1]["seconds"] if log else 0.0), time.perf_counter()
     recipe, best_path = RECIPES[experiment.recipe], run_dir / "best.npz"
-    best_psnr = _load_best(best_path)["psnr"] if start and recipe.averaging else -np.inf
+    best_psnr = _load_best(best_path, model)[0] if start and recipe.averaging else -np.inf
 
     losses = []
     with (
@@ -100,7 +109,7 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id, checkpoint_
             losses.append(loss)
             bar.update()
             done = update + 1
-            if done % checkpoint_every and done < experiment.n_updates:
+            if done % experiment.interval and done < experiment.n_updates:
                 continue
             if not all(np.isfinite(value).all() for value in _state(model)):
                 raise _not_finite("a weight", update, experiment, log)
@@ -121,13 +130,13 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id, checkpoint_
             bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{psnr:.2f}", refresh=False)
     chosen = experiment.n_updates
     if recipe.averaging:
-        best = _load_best(best_path)
-        chosen = int(best["update"])
-        model.set_weights([best[f"w{i}"] for i in range(len(best.files) - 2)])
-    if start < experiment.n_updates or not (run_dir / "trained.json").exists():
-        trained = {"seconds_train": round(log[-1]["seconds"], 1), "chosen_update": chosen}
-        util.write_json(run_dir / "trained.json", trained | describe())
-        save_model(model, run_dir / "model.keras")
+        _, chosen, weights = _load_best(best_path, model)
+        model.set_weights(weights)
+    model_path, trained_path = run_dir / "model.keras", run_dir / "trained.json"
+    if start < experiment.n_updates or not (model_path.exists() and trained_path.exists()):
+        save_model(model, model_path)
+        seconds = round(log[-1]["seconds"], 1) if log else None
+        util.write_json(trained_path, {"seconds_train": seconds, "chosen_update": chosen} | describe())
     return model
 
 
@@ -170,17 +179,27 @@ def save_checkpoint(path, model, update):
 def load_checkpoint(path, model):
     """Set the state of a model of the same build from `save_checkpoint`'s file; return its update count."""
     variables = model.variables + model.optimizer.variables
-    try:
-        with np.load(path) as stored:
-            values = [stored[f"v{i}"] for i in range(len(stored.files) - 1)]
-            update = int(stored["update"])
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise util.UserError(f"{path} is broken ({error}): delete it to train from the start") from error
-    if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
-        raise util.UserError(f"{path} is of another network: delete it to train from the start")
+    stored = _load_arrays(path)
+    values = [stored.get(f"v{i}") for i in range(len(variables))]
+    _check_shapes(path, values, variables, len(stored) - 1)
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-    return update
+    return int(stored["update"])
+
+
+def _load_arrays(path):
+    """Read all arrays of an .npz file; a broken one is a `UserError`."""
+    try:
+        with np.load(path) as stored:
+            return {"update": stored["update"]} | {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise util.UserError(f"{path} is broken ({error}): delete {path.parent} to train from the start") from error
+
+
+def _check_shapes(path, values, variables, n_stored):
+    wanted = [tuple(variable.shape) for variable in variables]
+    if n_stored != len(wanted) or [None if v is None else v.shape for v in values] != wanted:
+        raise util.UserError(f"{path} is of another network: delete {path.parent} to train from the start")
 
 
 def save_model(model, path):
@@ -194,20 +213,31 @@ def save_model(model, path):
 def load_model(path):
     """Load a .keras file in Keras's safe mode, refusing what is not an image-to-image network.
 
-    Raises `util.UserError` for a missing or broken file, one that would run code, or other inputs/outputs.
+    Raises `util.UserError` for a missing or broken file, one that would run code, or a network that does not give
+    an RGB image of the size of its input.
     """
     path = Path(path)
     if not path.is_file():
-        raise util.UserError(f"{path} does not exist: train first, or give the path of a .keras file")
+        raise util.UserError(f"{path} is not a file: train first, or give the path of a .keras file")
+    if not zipfile.is_zipfile(path):
+        raise util.UserError(f"{path} is broken or not a .keras file: train again, or give another file")
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the broken part raised
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise util.UserError(f"{path} cannot be loaded as a Keras model ({reason[:200]})") from error
-    shapes = [tuple(shape or ()) for shape in (model.input_shape, model.output_shape)]
-    if any(len(shape) != 4 or shape[-1] != 3 for shape in shapes):
-        raise util.UserError(f"{path} is another architecture ({shapes[0]} -> {shapes[1]}): images are needed")
+        raise util.UserError(f"{path} cannot be loaded as a Keras model ({_first_line(error)})") from error
+    for height, width in ((16, 16), (32, 48)):
+        images = np.zeros((1, height, width, 3), np.float32)
+        try:
+            output = np.shape(model.predict_on_batch(images))
+        except Exception as error:
+            raise util.UserError(f"{path} is another architecture, for other inputs ({_first_line(error)})") from error
+        if output != images.shape:
+            raise util.UserError(f"{path} is another architecture: it makes {output} of an image {images.shape}")
     return model
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def describe():
@@ -239,11 +269,14 @@ def _save_best(path, model, psnr, update):
         np.savez(temporary, psnr=psnr, update=update, **{f"w{i}": w for i, w in enumerate(model.get_weights())})
 
 
-def _load_best(path):
-    try:
-        return np.load(path)
-    except (ValueError, EOFError, FileNotFoundError, zipfile.BadZipFile) as error:
-        raise util.UserError(f"{path} is broken or missing: delete {path.parent} to train from the start") from error
+def _load_best(path, model):
+    """Return (validation psnr, update, weights) of `_save_best`'s file."""
+    if not path.exists():
+        raise util.UserError(f"{path} is missing: delete {path.parent} to train from the start")
+    stored = _load_arrays(path)
+    weights = [stored.get(f"w{i}") for i in range(len(model.weights))]
+    _check_shapes(path, weights, model.weights, len(stored) - 2)
+    return float(stored["psnr"]), int(stored["update"]), weights
 
 
 def _claim(run_dir, config):
@@ -252,6 +285,8 @@ def _claim(run_dir, config):
     if config_path.exists() and util.read_json(config_path) != config:
         raise util.UserError(f"{run_dir} holds a run of another configuration: move it away or delete it")
     util.write_json(config_path, config)
+    for left_over in run_dir.glob(".*.npz"):  # of a kill in the middle of a checkpoint
+        left_over.unlink()
 
 
 def _state(model):
@@ -259,10 +294,14 @@ def _state(model):
 
 
 def _read_log(path):
-    """Read the log; a missing one is empty."""
+    """Read the log; a missing one is empty, a broken one a `UserError`."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        log = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [{key: line[key] for key in ("update", "loss", "psnr", "seconds")} for line in log]
+    except (ValueError, KeyError, TypeError) as error:
+        raise util.UserError(f"{path} is broken ({error!r}): delete {path.parent} to train from the start") from error
 
 
 def _write_log(path, log):

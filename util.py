@@ -209,15 +209,13 @@ def list_images(directory):
     return paths
 
 
-def list_pairs(target_dir, degraded_dir, n=None):
+def list_pairs(target_dir, degraded_dir):
     """Pair the tiles of two folders by file name.
 
     Parameters
     ----------
     target_dir, degraded_dir : path
         Folders of `00000.png`, `00001.png`, ... with the same names.
-    n : int, optional
-        Take the first n pairs only; fewer than n raise.
 
     Returns
     -------
@@ -226,7 +224,7 @@ def list_pairs(target_dir, degraded_dir, n=None):
     Raises
     ------
     UserError
-        When a tile has no partner, a folder is missing, or there are fewer than n pairs.
+        When a tile has no partner or a folder is missing.
     """
     targets = {p.name: p for p in list_images(target_dir)}
     degraded = {p.name: p for p in list_images(degraded_dir)}
@@ -234,10 +232,7 @@ def list_pairs(target_dir, degraded_dir, n=None):
     if alone:
         has, lacks = (target_dir, degraded_dir) if alone[0] in targets else (degraded_dir, target_dir)
         raise UserError(f"{Path(has) / alone[0]} has no partner in {lacks}: make the tiles anew with download.py")
-    names = sorted(targets)
-    if n is not None and n > len(names):
-        raise UserError(f"{n} tiles are wanted and {target_dir} holds {len(names)}: ask for fewer or make more")
-    return [(targets[name], degraded[name]) for name in names[:n]]
+    return [(targets[name], degraded[name]) for name in sorted(targets)]
 
 
 def read_tiles(paths):

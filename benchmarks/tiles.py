@@ -8,7 +8,6 @@ The plain way opens the source anew for each tile, in one process, with Pillow's
 
 import argparse
 import os
-import platform
 import resource
 import sys
 import tempfile
@@ -17,10 +16,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import PIL
 from PIL import Image
 from tqdm import tqdm
 
+import provenance
 import util
 from download_module import build, datasets, tiles
 from download_module.degrade import DEFAULT_TASKS, degrade
@@ -169,21 +168,14 @@ def _resident_megabytes():
 
 def describe_machine():
     """What a reader needs to judge the seconds; nothing that names the machine or its owner."""
-    cpu = platform.processor()
-    if (info := Path("/proc/cpuinfo")).exists():
-        models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = models[0] if models else cpu
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9 if hasattr(os, "sysconf") else None
     return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
+        "cpu": provenance.cpu(),
         "memory_gigabytes": memory and round(memory, 1),
         # Above 0 other programs took their share, which costs our way more: the plain one needs one core only.
         "load_average_before": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
+        "versions": provenance.versions(("numpy", "pillow")),
+        "git_commit": provenance.git_commit(),
     }
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
-from download_module import split, tiles, workers
+from download_module import disk, split, tiles, workers
 from util import UserError, check_writable, read_json, write_json
 
 FORMAT = 1  # raise it when the same seed gives other tiles: sets of another format are made anew
@@ -54,7 +55,8 @@ def make_set(out, name, sources, wish, n_workers=None, progress=None):
     Raises
     ------
     UserError
-        When the sides leak, a wish cannot be fulfilled, or the folder holds something that was not made here.
+        When the sides leak, a wish cannot be fulfilled, the folder holds something that was not made here, or
+        another process is making this set.
     """
     out = Path(out)
     folder = out / name
@@ -62,7 +64,20 @@ def make_set(out, name, sources, wish, n_workers=None, progress=None):
     if (manifest := find_finished(out, name, wish, sources.archives, listing)) is not None:
         return manifest, True
     check_writable(out)
+    with disk.locked(_beside(folder, "lock"), folder):
+        _restore(folder)
+        manifest, differences = _compare(folder, wish, sources.archives, listing)
+        if manifest is not None and not differences:  # another process has just made it
+            return manifest, True
+        return _make(folder, sources, wish, listing, differences, n_workers, progress), False
+
+
+def _make(folder, sources, wish, listing, differences, n_workers, progress):
+    """Cut both sides beside `folder` and put them in its place; say so first when a set is there already."""
+    name = folder.name
     sides = _survey(sources, wish.seed)
+    if differences:
+        print(f"{folder} is made anew, what is wanted differs: {'; '.join(differences)}", file=sys.stderr)
     partial = _beside(folder, "partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     if n_workers is None:
@@ -91,34 +106,95 @@ def make_set(out, name, sources, wish, n_workers=None, progress=None):
         _swap(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return manifest, False
+    return manifest
 
 
 def find_finished(out, name, wish, archives=(), listing=None):
     """Return the manifest of a complete set that fulfils the wish, or None.
 
     `archives` are dicts with "file", "bytes" and "sha256" (None: not known); `listing` is left out while the
-    archives are not unpacked. Raises `UserError` when the folder was not made here.
+    archives are not unpacked. Raises `UserError` when the folder was not made here, or its manifest is broken.
     """
     folder = Path(out) / name
+    if _beside(folder, "old").exists():
+        with disk.locked(_beside(folder, "lock"), folder):
+            _restore(folder)
+    manifest, differences = _compare(folder, wish, archives, listing)
+    return None if differences else manifest
+
+
+def _restore(folder):
+    """Mend what a run left that was killed while it put the new set in the place of the old one."""
     old = _beside(folder, "old")
-    if old.exists():  # a run was killed while it put the new set in the place of the old one
+    if old.exists():
         shutil.rmtree(old) if folder.exists() else old.rename(folder)
+
+
+def _compare(folder, wish, archives, listing):
+    """Return the manifest of the set in `folder` (None: there is no set) and in what it fails the wish."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
-    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else None
-    if not isinstance(manifest, dict) or not {"format", "counts", "tiles"} <= manifest.keys():
-        raise UserError(f"{folder} was not made by download.py: move it away, or choose another --out or --dataset")
-    same = (
-        manifest["format"] == FORMAT
-        and manifest["seed"] == wish.seed
-        and set(wish.tasks) <= set(manifest["tasks"])
-        and listing in (None, manifest["listing_sha256"])
+        return None, []
+    manifest = _read_manifest(folder)
+    if manifest["format"] != FORMAT:
+        return manifest, ["the old one is of another version of this program"]
+    differences = []
+    if manifest["seed"] != wish.seed:
+        differences.append(f"seed {wish.seed}, not {manifest['seed']}")
+    if not set(wish.tasks) <= set(manifest["tasks"]):
+        differences.append(f"tasks {' '.join(wish.tasks)}, not {' '.join(manifest['tasks'])}")
+    if not (
+        listing in (None, manifest["listing_sha256"])
         and len(archives) == len(manifest["archives"])
         and all(map(_is_same_archive, archives, manifest["archives"]))
-        and all(_has_enough(folder / key, manifest["counts"][key], wish, key) for key in split.SPLITS)
+    ):
+        differences.append("other sources")
+    for key in split.SPLITS:
+        counts = manifest["counts"][key]
+        if not _has_enough(counts, wish, key):
+            differences.append(f"{wish.n[key]} {key} tiles, not {counts['made']}")
+        elif not _has_files(folder / key, counts, wish.tasks, manifest["tasks"]):
+            differences.append(f"all {key} tiles, and some are lost")
+    return manifest, differences
+
+
+_INTEGERS = ("requested", "made", "distinct", "n_images", "n_images_used", "constant_crops")
+_ARCHIVE = {"file": str, "bytes": int, "sha256": str, "verified": bool}
+
+
+def _read_manifest(folder):
+    """Read the manifest of a set, all that is used here checked; of another format, its number only."""
+    path = folder / "manifest.json"
+    broken = UserError(f"{path} is broken: remove the folder {folder} and run the same command again")
+    try:
+        manifest = read_json(path) if path.is_file() else None
+    except UserError as error:
+        raise broken from error
+    if not isinstance(manifest, dict) or not {"format", "counts", "tiles"} <= manifest.keys():
+        raise UserError(f"{folder} was not made by download.py: move it away, or choose another --out or --dataset")
+    if not (isinstance(manifest["format"], int) and (manifest["format"] != FORMAT or _is_sound(manifest))):
+        raise broken
+    return manifest
+
+
+def _is_sound(manifest):
+    fields = {"name": str, "seed": int, "tasks": list, "archives": list, "listing_sha256": str, "counts": dict}
+    return (
+        _has_fields(manifest, fields)
+        and manifest.get("verified", 0) in (None, True, False)
+        and all(isinstance(task, str) for task in manifest["tasks"])
+        and all(_has_fields(archive, _ARCHIVE) for archive in manifest["archives"])
+        and manifest["counts"].keys() == set(split.SPLITS)
+        and all(
+            _has_fields(counts, {**dict.fromkeys(_INTEGERS, int), "skipped": dict})
+            and all(isinstance(n, int) for n in counts["skipped"].values())
+            for counts in manifest["counts"].values()
+        )
+        and _has_fields(manifest["tiles"], dict.fromkeys(split.SPLITS, list))
     )
-    return manifest if same else None
+
+
+def _has_fields(value, types):
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in types.items())
 
 
 def _is_same_archive(wanted, made):
@@ -129,27 +205,37 @@ def _is_same_archive(wanted, made):
     )
 
 
-def _has_enough(folder, counts, wish, key):
+def _has_enough(counts, wish, key):
     n = wish.n[key]
     has_all = counts["distinct"] < counts["requested"]  # there are no more
     if not wish.repeat:
-        enough = n <= counts["distinct"] or (has_all and key not in wish.exact)
-    else:
-        enough = n <= counts["made"] or (counts["made"] == 4 * counts["distinct"] and key not in wish.exact)
-    return enough and all(
-        (folder / task).is_dir() and len(list((folder / task).iterdir())) == counts["made"]
-        for task in ("hr", *wish.tasks)
-    )
+        return n <= counts["distinct"] or (has_all and key not in wish.exact)
+    return n <= counts["made"] or (counts["made"] == 4 * counts["distinct"] and key not in wish.exact)
+
+
+def _has_files(folder, counts, wanted, made):
+    folders = [folder / task for task in ("hr", *wanted) if task == "hr" or task in made]
+    return all(f.is_dir() and len(list(f.iterdir())) == counts["made"] for f in folders)
 
 
 def listing_of(sources):
-    """SHA-256 of the names and sizes of all source images: it changes when one is added, removed or edited."""
+    """SHA-256 over all source images: it changes when one is added, removed or edited.
+
+    Images out of an archive go in with their names and sizes, for the archive has a SHA-256 of its own; others
+    with their names and contents.
+    """
     digest = hashlib.sha256()
     for root, paths in ((sources.train_root, sources.train), (sources.test_root, sources.test or ())):
         for path in paths:
-            digest.update(f"{path.relative_to(root).as_posix()}\t{path.stat().st_size}\n".encode())
+            content = path.stat().st_size if sources.archives else _digest(path)
+            digest.update(f"{path.relative_to(root).as_posix()}\t{content}\n".encode())
         digest.update(b"\n")
     return digest.hexdigest()
+
+
+def _digest(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _survey(sources, seed):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import skimage
 
-from download_module import fetch, unpack
+from download_module import disk, fetch, unpack
 from util import UserError, list_images
 
 
@@ -163,6 +163,8 @@ def get_archives(dataset, out, archives_dir=None, allow_unverified=False, progre
     -------
     list of (path, dict): where each archive lies, and its {"file", "url", "bytes", "sha256", "verified"}.
     """
+    if archives_dir is None:
+        _check_disk(dataset, Path(out))
     got = []
     for archive in dataset.archives:
         if archives_dir is None:
@@ -173,6 +175,23 @@ def get_archives(dataset, out, archives_dir=None, allow_unverified=False, progre
             facts = fetch.take_archive(path, archive.n_bytes, archive.sha256, allow_unverified)
         got.append((path, facts))
     return got
+
+
+def _check_disk(dataset, out):
+    """Raise `UserError` before an hour of download when not all archives, and what is in them, have room."""
+    here, there = out / "_archives", out / "_sources"  # either may be a link to another disk
+    missing = sum(fetch.n_missing(here / a.file, a.n_bytes) for a in dataset.archives)
+    if not missing:
+        return
+    # An archive of PNG or JPEG files unpacks to about its own size.
+    unpacked = sum(a.n_bytes for a in dataset.archives if not (there / Path(a.file).stem).exists())
+    for folder in (here, there):
+        folder.mkdir(parents=True, exist_ok=True)
+    if here.stat().st_dev == there.stat().st_dev:
+        disk.check_disk(here, missing + unpacked)
+    else:
+        disk.check_disk(here, missing)
+        disk.check_disk(there, unpacked)
 
 
 def open_sources(dataset, got, out, progress=True):

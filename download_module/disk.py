@@ -1,6 +1,8 @@
 """What fetching and unpacking share: room on the disk, one process at a time, a bar that counts bytes."""
 
+import os
 import shutil
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -23,6 +25,31 @@ def lock(file, path):
         raise UserError(f"another process is busy with {path}: wait for it, then run again") from error
     except OSError:
         pass  # a network drive without locks
+
+
+@contextmanager
+def locked(lock_path, path):
+    """Keep other processes from `path` during the block, by a file that is gone after it."""
+    if fcntl is None:
+        yield
+        return
+    while True:
+        with lock_path.open("w") as file:
+            lock(file, path)
+            if not _is_at(file, lock_path):
+                continue  # whoever held it has just removed it: another process may lock a new one
+            try:
+                yield
+            finally:
+                lock_path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(file, path):
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def check_disk(directory, n_bytes):

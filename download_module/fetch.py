@@ -78,6 +78,14 @@ def fetch(url, path, n_bytes, sha256=None, progress=True):
     return {"file": path.name, "url": url, "bytes": n_bytes, "sha256": found, "verified": bool(sha256)}
 
 
+def n_missing(path, n_bytes):
+    """Return how many bytes `fetch` would still have to download, a wrong file or part being no use."""
+    if size_of(path) == n_bytes:
+        return 0
+    arrived = size_of(_beside(path, ".part"))
+    return n_bytes - (arrived if arrived <= n_bytes else 0)
+
+
 def take_archive(path, n_bytes, sha256=None, allow_unverified=False):
     """Check an archive that the user already has; nothing is written beside it.
 

@@ -6,11 +6,12 @@ import warnings
 import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from PIL import Image
 
-from util import UserError
+from util import ImageError, UserError, read_image
 
 TILE_SIZE = 128
 SPLITS = ("train", "test")
@@ -97,14 +98,28 @@ def hold_out(side, seed):
     Images that cannot be used stay in train, to be counted there. Raises `UserError` below two usable images.
     """
     usable = [path for path, capacity in zip(side.paths, side.capacities, strict=True) if capacity]
-    if len(usable) < 2:
-        raise UserError(
-            f"{len(usable)} image of at least {TILE_SIZE}x{TILE_SIZE} was found and two are needed, one of them "
-            "for the test: add images"
-        )
     n_test = max(1, round(0.1 * len(usable)))
-    chosen = np.random.default_rng([seed, len(SPLITS)]).permutation(len(usable))[:n_test]
-    test = {usable[i] for i in chosen}
+    # A good header may open a broken file, or one of one colour: only decoding tells. The last one is for train.
+    chosen = np.random.default_rng([seed, len(SPLITS)]).permutation(len(usable))
+    shown = list(islice((usable[i] for i in chosen if _shows_something(usable[i])), n_test + 1))
+    if len(shown) < 2:
+        raise UserError(
+            f"{len(shown)} image of at least {TILE_SIZE}x{TILE_SIZE} was found and two are needed, one of them "
+            "for the test, that can be read and show more than one colour: add images"
+        )
+    test = set(shown[: min(n_test, len(shown) - 1)])
     rest = [(p, c) for p, c in zip(side.paths, side.capacities, strict=True) if p not in test]
     held = [(p, c) for p, c in zip(side.paths, side.capacities, strict=True) if p in test]
     return Side(*map(list, zip(*rest, strict=True)), side.skipped), Side(*map(list, zip(*held, strict=True)))
+
+
+def _shows_something(path):
+    """Whether an image can be decoded and is not of one colour."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            image = read_image(path)
+    except PermissionError:
+        raise
+    except (ImageError, *UNREADABLE):
+        return False
+    return bool((image != image[0, 0]).any())

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_all_start_methods, get_context, parent_process
 
-from util import UserError
+from util import UserError, sigint_held
 
 
 @contextmanager
@@ -25,25 +25,13 @@ def worker_pool(n_workers):
     pool = ProcessPoolExecutor(n_workers, context, _start_worker, (stop,))
     pool.stop = stop
     try:
-        with _ctrl_c_ignored():  # inherited by the processes, or each would print a traceback at Ctrl-C
+        with sigint_held():  # the processes inherit that, or each would print a traceback at Ctrl-C
             pool.submit(int).result()
         yield pool
     except BrokenProcessPool as error:
-        raise UserError("a process was killed while it cut tiles: free some memory, then run again") from error
+        raise UserError("a worker process was killed: free some memory, then run the same command again") from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _ctrl_c_ignored():
-    if threading.current_thread() is not threading.main_thread():
-        yield  # no other thread may set signals
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def stopping():

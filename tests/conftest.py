@@ -26,7 +26,7 @@ def write_dataset(data_dir, name="tiny", task="sr_x4", n_train=12, n_test=4, til
         tiles[split] = [{"source": f"{split}{i // 2}.png", "y": 0, "x": 0, "rotation": 0} for i in range(n)]
     util.write_json(data_dir / name / "manifest.json", {
         "name": name, "seed": 0, "tasks": [task], "verified": False, "archives": [], "versions": {},
-        "counts": {"train": n_train, "test": n_test}, "tiles": tiles,
+        "counts": {"train": {"made": n_train, "n_images_used": n_train // 2}, "test": {"made": n_test}}, "tiles": tiles,
     })
 
 

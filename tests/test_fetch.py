@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import names, no_disk
 
-from download_module import disk
+from download_module import datasets, disk
 from download_module import fetch as module
 from download_module.fetch import fetch, take_archive
 from util import UserError
@@ -497,6 +497,34 @@ def test_a_broken_record_is_not_trusted_anew(server, tmp_path):
     with pytest.raises(UserError, match="holds no SHA-256"):
         get(server, tmp_path, sha256=None)
     assert server.requests == []
+
+
+# ---- all archives of a set
+
+
+def two_archives(server):
+    archives = tuple(datasets.Archive(name, server.url(), len(DATA), SHA256) for name in ("a.zip", "b.zip"))
+    return datasets.Dataset(archives, "", "", None)
+
+
+@pytest.mark.parametrize(("present", "n_missing"), [({}, 2), ({"a.zip": DATA}, 1), ({"a.zip.part": DATA[:HALF]}, 1.5)])
+def test_all_archives_and_what_is_in_them_need_disk(server, tmp_path, monkeypatch, present, n_missing):
+    (tmp_path / "_archives").mkdir()
+    for name, content in present.items():
+        (tmp_path / "_archives" / name).write_bytes(content)
+    needed = int((n_missing + 2) * len(DATA)) + disk.DISK_MARGIN
+    no_disk(monkeypatch, needed - 1)
+    with pytest.raises(UserError, match=r"_archives has .* free and .* are needed"):
+        datasets.get_archives(two_archives(server), tmp_path, progress=False)
+    assert server.requests == []
+    no_disk(monkeypatch, needed)
+    assert len(datasets.get_archives(two_archives(server), tmp_path, progress=False)) == 2
+
+
+def test_an_unpacked_archive_needs_no_more_disk(server, tmp_path, monkeypatch):
+    (tmp_path / "_sources" / "a").mkdir(parents=True)
+    no_disk(monkeypatch, 3 * len(DATA) + disk.DISK_MARGIN)
+    assert len(datasets.get_archives(two_archives(server), tmp_path, progress=False)) == 2
 
 
 # ---- take_archive

@@ -20,7 +20,7 @@ import util
 from experiments import Experiment
 
 ROOT = Path(__file__).parents[1]
-ARGUMENTS = ["--dataset", "tiny", "--n-train", "12", "--width", "4", "--n-updates", "4", "--checkpoint-every", "2"]
+ARGUMENTS = ["--dataset", "tiny", "--n-train", "12", "--width", "4", "--n-updates", "4"]
 NAME = replace(Experiment(), dataset="tiny", n_train=12, width=4, n_updates=4).name
 
 
@@ -103,11 +103,33 @@ def test_a_saved_model_is_measured_alike(in_trained):
     assert after["seconds_train"] == before["seconds_train"]
 
 
+def test_a_part_of_the_test_never_replaces_the_whole(in_trained):
+    path = in_trained / "results" / f"{NAME}.json"
+    before = path.read_text()
+    assert run(*ARGUMENTS, "--n-test", "3") == 0
+    assert path.read_text() == before
+    assert json.loads(path.with_name(f"{NAME}-test3.json").read_text())["n_test"] == 3
+
+
+def test_a_model_is_not_measured_on_a_remade_set_of_the_same_name(in_trained, capsys):
+    write_dataset(in_trained / "other", n_train=13)
+    assert run("evaluate", in_trained / "runs" / NAME / "model.keras", "--data", in_trained / "other") == 2
+    assert "is not the data set that" in capsys.readouterr().err
+
+
+def test_a_model_is_measured_from_inside_its_folder(in_trained, monkeypatch):
+    monkeypatch.chdir(in_trained / "runs" / NAME)
+    assert run("evaluate", "model.keras", "--data", in_trained / "datasets") == 0
+    assert (in_trained / "runs" / NAME / "results" / f"{NAME}.json").exists()
+    for folder in ("results", "assets"):
+        shutil.rmtree(in_trained / "runs" / NAME / folder)
+
+
 def test_a_model_is_measured_on_another_task_under_another_name(in_trained):
     write_dataset(in_trained / "datasets", "noisy", "noise_s64")
     model_path = in_trained / "runs" / NAME / "model.keras"
     assert run("evaluate", model_path, "--dataset", "noisy", "--task", "noise_s64", "--n-test", "2") == 0
-    result = json.loads((in_trained / "results" / f"{NAME}-on-noisy-noise_s64.json").read_text())
+    result = json.loads((in_trained / "results" / f"{NAME}-on-noisy-noise_s64-test2.json").read_text())
     assert (result["task"], result["trained_on"]["task"], result["n_test"]) == ("noise_s64", "sr_x4", 2)
 
 
@@ -154,13 +176,16 @@ def test_two_inputs_never_share_an_output(in_trained, tmp_path, capsys):
     (["--n-trian", "3"], "unrecognized arguments: --n-trian 3"),
     (["--dataset", "mars"], "python3 download.py --dataset mars"),
     (["--dataset", "tiny", "--data", "elsewhere"], "download.py --dataset tiny --out elsewhere"),
-    (["--dataset", "tiny", "--task", "gray"], "download.py --dataset tiny --tasks sr_x4 gray"),
+    (["--dataset", "tiny", "--task", "gray"], "has no gray: run download.py again with all the options that made"),
+    (["--dataset", "../datasets/tiny"], "cannot name a data set"),
+    (["--dataset", ""], "cannot name a data set"),
     (["--dataset", "tiny", "--n-train", "13"], "13 tiles are wanted and"),
     (["--dataset", "tiny", "--n-train", "12", "--draw", "1"], "24 tiles are wanted and"),
     (["--dataset", "tiny", "--n-train", "2"], "come from one image"),
     (["--dataset", "tiny", "--n-train", "12", "--n-test", "9"], "9 tiles are wanted and"),
-    (["evaluate", "nowhere.keras"], "nowhere.keras does not exist"),
-    (["restore", "a.png", "--weights", "nowhere.keras"], "nowhere.keras does not exist"),
+    (["evaluate", "nowhere.keras", "--dataset", "tiny", "--task", "sr_x4"], "nowhere.keras is not a file"),
+    (["evaluate", "nowhere.keras"], "add --dataset and --task"),
+    (["restore", "a.png", "--weights", "nowhere.keras"], "nowhere.keras is not a file"),
     (["restore", "a.png", "--weights", "nothing"], "there are no weights nothing"),
     (["export", "gif", "--weights", "nothing"], "invalid choice: 'gif'"),
 ])
@@ -177,6 +202,28 @@ def test_a_pair_without_its_partner_is_found_before_training(workplace, capsys):
     assert run(*ARGUMENTS) == 2
     assert "00002.png has no partner" in capsys.readouterr().err
     assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_pair_that_is_gone_is_found_before_training(workplace, capsys, split):
+    for folder in ("hr", "sr_x4"):
+        (workplace / "datasets" / "tiny" / split / folder / "00001.png").unlink()
+    assert run(*ARGUMENTS) == 2
+    assert "and its manifest names" in capsys.readouterr().err
+
+
+def test_a_broken_test_tile_is_found_before_training(workplace, capsys):
+    (workplace / "datasets" / "tiny" / "test" / "hr" / "00002.png").write_text("bad")
+    assert run(*ARGUMENTS) == 2
+    assert "00002.png cannot be read" in capsys.readouterr().err
+    assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "3", '{"tiles": {"train": [], "test": []}}'])
+def test_a_broken_manifest_is_one_sentence(workplace, capsys, content):
+    (workplace / "datasets" / "tiny" / "manifest.json").write_text(content)
+    assert run(*ARGUMENTS) == 2
+    assert "and run download.py again" in capsys.readouterr().err
 
 
 def test_tiles_of_two_sizes_are_found_before_training(workplace, capsys):

@@ -2,7 +2,10 @@
 
 import errno
 import hashlib
+import json
 import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,8 @@ import pytest
 from PIL import Image
 
 import util
-from download_module import build, datasets, split, tiles, workers
+from benchmarks import tiles as benchmark
+from download_module import build, datasets, disk, split, tiles, workers
 from download_module.degrade import degrade
 
 TASKS = ("sr_x4", "noise_s64")
@@ -297,6 +301,37 @@ def test_whole_images_are_held_out(tmp_path, n_images, n_test):
     assert not {"copy.png", "00.png"} <= used["train"] | used["test"]
 
 
+def hide_tiles(path, how):
+    if how == "broken":  # the header stays
+        path.write_bytes(path.read_bytes()[:20_000])
+    else:
+        write(path, np.full((140, 140, 3), 7, np.uint8))
+
+
+@pytest.mark.parametrize("how", ["broken", "of one colour"])
+def test_an_image_without_tiles_is_not_held_out(tmp_path, how):
+    for i in range(6):
+        write(tmp_path / "a" / f"{i}.png", noise(140, 140, i))
+    first, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), name="first")
+    held_out = first["tiles"]["test"][0]["source"]
+    hide_tiles(tmp_path / "a" / held_out, how)
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"))
+    assert {tile["source"] for tile in manifest["tiles"]["test"]} != {held_out}
+    assert list(manifest["counts"]["train"]["skipped"].values()) == [1]
+    assert manifest["counts"]["test"]["skipped"] == {}
+
+
+def test_of_two_images_that_can_be_cut_one_is_for_train(tmp_path):
+    for i in range(16):  # one in ten would be two
+        write(tmp_path / "a" / f"{i:02}.png", noise(140, 140, i))
+        if i not in (3, 8):
+            hide_tiles(tmp_path / "a" / f"{i:02}.png", "broken")
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"))
+    used = {key: {tile["source"] for tile in manifest["tiles"][key]} for key in split.SPLITS}
+    assert sorted(map(len, used.values())) == [1, 1]
+    assert used["train"] | used["test"] == {"03.png", "08.png"}
+
+
 def test_one_image_cannot_be_split(tmp_path):
     write(tmp_path / "a" / "0.png", noise(128, 128))
     write(tmp_path / "a" / "1.png", noise(20, 20))
@@ -330,22 +365,54 @@ def test_a_finished_set_is_not_made_again(tmp_path, images):
     assert state(tmp_path / "set") == before
 
 
-@pytest.mark.parametrize("change", [{"n_train": 9}, {"seed": 1}, {"tasks": ("sr_x4", "gray")}])
-def test_a_set_that_does_not_do_is_made_anew(tmp_path, images, change):
+CHANGES = {
+    "9 train tiles, not 8": {"n_train": 9},
+    "seed 1, not 0": {"seed": 1},
+    "tasks sr_x4 gray, not sr_x4 noise_s64": {"tasks": ("sr_x4", "gray")},
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_set_that_does_not_do_is_made_anew(tmp_path, images, capsys, what):
+    change = CHANGES[what]
     make(tmp_path, images)
+    assert capsys.readouterr().err == ""
     manifest, finished = make(tmp_path, images, **change)
     assert not finished
+    assert capsys.readouterr().err == f"{tmp_path / 'set'} is made anew, what is wanted differs: {what}\n"
     assert {p.name for p in (tmp_path / "set" / "train").iterdir()} == {"hr", *change.get("tasks", TASKS)}
     assert len(list((tmp_path / "set" / "train" / "hr").iterdir())) == manifest["counts"]["train"]["made"]
     assert not list(tmp_path.glob(".*"))
 
 
-def test_another_source_image_or_a_lost_tile_makes_it_anew(tmp_path, images):
+def test_another_source_image_or_a_lost_tile_makes_it_anew(tmp_path, images, capsys):
     make(tmp_path, images)
     (tmp_path / "set" / "test" / "hr" / "00001.png").unlink()
     assert not make(tmp_path, images)[1]
+    assert "all test tiles, and some are lost" in capsys.readouterr().err
     write(tmp_path / "a" / "new.png", noise(140, 150, 99))
     assert not make(tmp_path, datasets.own_images(tmp_path / "a", tmp_path / "b"))[1]
+    assert "other sources" in capsys.readouterr().err
+
+
+def test_an_edited_image_of_the_same_size_makes_it_anew(tmp_path):
+    for folder, seed in (("a", 0), ("b", 1)):
+        write(tmp_path / folder / "0.bmp", noise(140, 150, seed))
+    sources = datasets.own_images(tmp_path / "a", tmp_path / "b")
+    make(tmp_path, sources)
+    n_bytes = sources.train[0].stat().st_size
+    write(sources.train[0], noise(140, 150, 2))
+    assert sources.train[0].stat().st_size == n_bytes
+    assert not make(tmp_path, sources)[1]
+
+
+def test_images_of_archives_are_listed_by_name_and_size(tmp_path, images):
+    facts = ({"file": "a.zip", "url": None, "bytes": 3, "sha256": "0" * 64, "verified": True},)
+    sources = replace(images, archives=facts)
+    text = ""
+    for side in (images.train, images.test):
+        text += "".join(f"{path.name}\t{path.stat().st_size}\n" for path in side) + "\n"
+    assert build.listing_of(sources) == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_all_there_is_is_finished_until_more_is_demanded(tmp_path):
@@ -369,6 +436,75 @@ def test_a_foreign_folder_is_never_touched(tmp_path, images):
     before = state(tmp_path / "set")
     with pytest.raises(util.UserError, match="was not made by"):
         make(tmp_path, images)
+    assert state(tmp_path / "set") == before
+
+
+BROKEN = {
+    "no JSON": "{",
+    "hardly a field": '{"format": 1, "counts": {}, "tiles": {}}',
+    "tasks": {"tasks": 3},
+    "a task": {"tasks": [3]},
+    "seed": {"seed": "0"},
+    "a side": {"counts": {"train": {}, "test": {}}},
+    "archives": {"archives": [3]},
+    "tiles": {"tiles": []},
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_manifest_is_one_sentence(tmp_path, images, what):
+    make(tmp_path, images)
+    path, change = tmp_path / "set" / "manifest.json", BROKEN[what]
+    path.write_text(json.dumps(json.loads(path.read_text()) | change) if isinstance(change, dict) else change)
+    before = state(tmp_path / "set")
+    with pytest.raises(util.UserError) as caught:
+        make(tmp_path, images)
+    folder = tmp_path / "set"
+    assert str(caught.value) == f"{path} is broken: remove the folder {folder} and run the same command again"
+    assert state(folder) == before
+
+
+def test_a_set_of_another_format_is_made_anew(tmp_path, images, capsys):
+    make(tmp_path, images)
+    (tmp_path / "set" / "manifest.json").write_text('{"format": 0, "counts": 8, "tiles": 3}')
+    assert not make(tmp_path, images)[1]
+    assert "another version" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(disk.fcntl is None, reason="no locks here")
+def test_two_processes_do_not_make_one_set(tmp_path, images):
+    half = write(tmp_path / ".set.partial" / "train" / "hr" / "00000.png", noise(8, 8))
+    with (tmp_path / ".set.lock").open("w") as file:
+        disk.lock(file, tmp_path)
+        with pytest.raises(util.UserError, match=r"another process is busy with .*set: wait"):
+            make(tmp_path, images)
+        assert half.exists()
+    make(tmp_path, images)  # the file that a killed process leaves is no lock
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", "set"}
+
+
+@pytest.mark.skipif(disk.fcntl is None, reason="no locks here")
+def test_a_lock_on_a_file_that_is_gone_is_taken_again(tmp_path, monkeypatch):
+    path, lock, calls = tmp_path / ".set.lock", disk.lock, []
+
+    def slow(file, what):
+        if not calls:
+            path.unlink()  # as the process before does between our opening and our locking
+        calls.append(file)
+        lock(file, what)
+
+    monkeypatch.setattr(disk, "lock", slow)
+    with disk.locked(path, tmp_path):
+        assert len(calls) == 2
+        assert path.exists()
+    assert not path.exists()
+
+
+def test_what_another_process_has_just_made_is_taken(tmp_path, images, monkeypatch):
+    first, _ = make(tmp_path, images)
+    before = state(tmp_path / "set")
+    monkeypatch.setattr(build, "find_finished", lambda *_: None)  # it was not there a moment ago
+    assert make(tmp_path, images) == (first, True)
     assert state(tmp_path / "set") == before
 
 
@@ -412,9 +548,28 @@ def test_an_error_in_another_process_comes_through(tmp_path, images):
 
 
 def test_a_killed_process_is_a_sentence():
-    with pytest.raises(util.UserError, match="a process was killed"), workers.worker_pool(2) as pool:
+    with pytest.raises(util.UserError, match="a worker process was killed: free"), workers.worker_pool(2) as pool:
         list(workers.results(pool, end_at_once, [9]))
 
 
 def end_at_once(status):
     os._exit(status)
+
+
+def test_ctrl_c_while_the_processes_start_is_not_lost(monkeypatch):
+    submit = workers.ProcessPoolExecutor.submit
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return submit(*arguments)
+
+    monkeypatch.setattr(workers.ProcessPoolExecutor, "submit", interrupted)
+    pool = workers.worker_pool(2)
+    with pytest.raises(KeyboardInterrupt):
+        pool.__enter__()
+
+
+def test_the_benchmark_names_what_it_ran_on():
+    machine = benchmark.describe_machine()
+    assert machine.keys() == {"cpu", "memory_gigabytes", "load_average_before", "versions", "git_commit"}
+    assert machine["versions"].keys() == {"python", "numpy", "pillow"}

@@ -15,6 +15,7 @@ import batches
 import training
 import util
 from download_module.degrade import degrade
+from download_module.disk import lock
 from experiments import RECIPES, Experiment
 
 ROOT = Path(__file__).parents[1]
@@ -99,7 +100,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe)
     experiment = replace(TINY, recipe=recipe, batch_size=RECIPES[recipe].batch_size, dropout=0.2)
     pairs = pair(size=64), pair(2, size=64)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    training.train(experiment, *pairs, straight, "data", checkpoint_every=3)
+    training.train(experiment, *pairs, straight, "data")
 
     class PowerCutError(Exception):
         pass
@@ -114,8 +115,8 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe)
     with monkeypatch.context() as patched:
         patched.setattr(training, "save_checkpoint", save_then_fail)
         with pytest.raises(PowerCutError):
-            training.train(experiment, *pairs, broken, "data", checkpoint_every=3)
-    training.train(experiment, *pairs, broken, "data", checkpoint_every=3)
+            training.train(experiment, *pairs, broken, "data")
+    training.train(experiment, *pairs, broken, "data")
     assert_same(weights(straight), weights(broken))
     logs = [[json.loads(line) for line in (d / "log.jsonl").read_text().splitlines()] for d in (straight, broken)]
     assert [line["update"] for line in logs[1]] == [3, 6, 9, 12]
@@ -125,10 +126,10 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe)
 @pytest.mark.slow
 def test_sigkill_at_any_moment_changes_no_weight(workplace):
     command = [sys.executable, str(ROOT / "inception2.py"), "--dataset", "tiny", "--n-train", "12", "--width", "4",
-               "--n-updates", "400", "--checkpoint-every", "20"]
+               "--n-updates", "400"]
     name = replace(TINY, n_updates=400).name
     killed = 0
-    for wait in (0.05, 0.4):
+    for wait in (0.05, 0.3):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         log = workplace / "runs" / name / "log.jsonl"
         while process.poll() is None and not log.exists():
@@ -149,7 +150,7 @@ def test_few_data_training_never_ends_below_its_input(tmp_path):
     """The untouched input is a candidate: an absurd learning rate leaves the network the identity."""
     experiment = replace(TINY, recipe="fewdata", learning_rate=1e4, n_updates=4, width=4)
     target, degraded = pair(size=64)
-    model = training.train(experiment, (target, degraded), (degraded, degraded), tmp_path, "data", checkpoint_every=2)
+    model = training.train(experiment, (target, degraded), (degraded, degraded), tmp_path, "data")
     np.testing.assert_array_equal(training.restore_tiles(model, target), target)
     assert util.read_json(tmp_path / "trained.json")["chosen_update"] == 0
 
@@ -157,7 +158,7 @@ def test_few_data_training_never_ends_below_its_input(tmp_path):
 def test_few_data_training_leaves_the_identity_and_keeps_the_best_average(tmp_path):
     experiment = replace(TINY, recipe="fewdata", learning_rate=3e-3, n_updates=60, width=8, batch_size=2, dropout=0.0)
     validation = pair(2, size=64, seed=1)
-    model = training.train(experiment, pair(size=64), validation, tmp_path, "data", checkpoint_every=20)
+    model = training.train(experiment, pair(size=64), validation, tmp_path, "data")
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     best = max(log, key=lambda line: line["psnr"])
     assert util.read_json(tmp_path / "trained.json")["chosen_update"] == best["update"]
@@ -173,13 +174,13 @@ def test_another_seed_gives_other_weights(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
-    training.train(replace(TINY, n_updates=3), pair(), pair(2), tmp_path, "data", checkpoint_every=3)
+    training.train(replace(TINY, n_updates=3), pair(), pair(2), tmp_path, "data")
     (tmp_path / "config.json").unlink()
     good = (tmp_path / "checkpoint.npz").read_bytes()
     target, degraded = pair()
     inf = (np.full(target.shape, np.inf, np.float32), degraded)
     with pytest.raises(util.UserError, match=r"not finite after update 4 .* checkpoint of update 3 is kept"):
-        training.train(TINY, inf, pair(2), tmp_path, "data", checkpoint_every=3)
+        training.train(TINY, inf, pair(2), tmp_path, "data")
     assert (tmp_path / "checkpoint.npz").read_bytes() == good
 
 
@@ -197,6 +198,38 @@ def test_a_folder_is_never_used_for_two_configurations(tmp_path, experiment, dat
     with pytest.raises(util.UserError, match="another configuration"):
         training.train(experiment, pair(), pair(2), tmp_path, data_id)
     assert_same(before, weights(tmp_path))
+
+
+def test_a_stop_between_the_last_files_is_made_good(tmp_path):
+    for name in ("model.keras", "trained.json"):
+        training.train(TINY, pair(), pair(2), tmp_path, "data")
+        (tmp_path / name).unlink()
+        training.train(TINY, pair(), pair(2), tmp_path, "data")
+        assert (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "best.npz", "config.json"])
+@pytest.mark.parametrize("content", ["{\"update\": 1}", "[]", "bad"])
+def test_a_broken_file_of_a_run_is_one_sentence(tmp_path, name, content):
+    experiment = replace(TINY, recipe="fewdata", n_updates=2)
+    training.train(experiment, pair(size=64), pair(2, size=64), tmp_path, "data")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(util.UserError, match=rf"{name} is|another configuration"):
+        training.train(experiment, pair(size=64), pair(2, size=64), tmp_path, "data")
+
+
+def test_two_trainings_never_share_a_folder(tmp_path):
+    with (tmp_path / "lock").open("w") as file:
+        lock(file, tmp_path)
+        with pytest.raises(util.UserError, match="another process is busy"):
+            training.train(TINY, pair(), pair(2), tmp_path, "data")
+
+
+def test_a_run_is_not_continued_on_another_backend(tmp_path, monkeypatch):
+    training.train(TINY, pair(), pair(2), tmp_path, "data")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "another")
+    with pytest.raises(util.UserError, match="another configuration"):
+        training.train(TINY, pair(), pair(2), tmp_path, "data")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
@@ -236,15 +269,25 @@ def test_a_model_that_would_run_code_is_not_loaded(tmp_path):
 
 
 def test_a_model_of_another_architecture_is_refused(tmp_path):
-    keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]).save(tmp_path / "model.keras")
-    with pytest.raises(util.UserError, match="another architecture"):
-        training.load_model(tmp_path / "model.keras")
+    image = keras.Input((None, None, 3))
+    others = {
+        "numbers": keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]),
+        "one size": keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(3, 3, padding="same")]),
+        "gray": keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image)),
+        "half": keras.Model(image, keras.layers.Conv2D(3, 3, strides=2, padding="same")(image)),
+        "double": keras.Model(image, keras.layers.UpSampling2D()(image)),
+        "not built": keras.Sequential([keras.layers.Conv2D(3, 3, padding="valid")]),
+    }
+    for name, model in others.items():
+        model.save(tmp_path / f"{name}.keras")
+        with pytest.raises(util.UserError, match=r"another architecture|cannot be loaded"):
+            training.load_model(tmp_path / f"{name}.keras")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model"])
 def test_a_broken_model_file_is_one_sentence(tmp_path, content):
     (tmp_path / "model.keras").write_bytes(content)
-    with pytest.raises(util.UserError, match="cannot be loaded"):
+    with pytest.raises(util.UserError, match=r"broken or not a \.keras file"):
         training.load_model(tmp_path / "model.keras")
 
 

@@ -83,12 +83,6 @@ def test_a_tile_without_partner_is_named(tmp_path, lacks):
         util.list_pairs(tmp_path / "hr", tmp_path / "x4")
 
 
-def test_more_pairs_than_there_are_is_an_error(tmp_path):
-    write_named(tmp_path / "hr", ["00000.png"])
-    with pytest.raises(util.UserError, match="2 tiles are wanted"):
-        util.list_pairs(tmp_path / "hr", tmp_path / "hr", 2)
-
-
 def test_tiles_of_two_sizes_are_refused(tmp_path):
     util.write_image(tmp_path / "a.png", np.zeros((32, 32, 3), np.uint8))
     util.write_image(tmp_path / "b.png", np.zeros((32, 16, 3), np.uint8))
