@@ -13,7 +13,7 @@ help:
 	@echo "make figures    write the README's tables from results/"
 	@echo "make weights    put the trained networks into weights/ (after make reproduce)"
 	@echo "make benchmark  time the tiling and the restoring of a large image against the plain ways"
-	@echo "make clean      remove the environment and what runs have left, not the data sets, not the results"
+	@echo "make clean      remove the environment, outputs/ and caches; data sets, runs and results stay"
 
 run: $(VENV)/run
 	$(BIN)/python download.py --dataset sample
@@ -39,11 +39,12 @@ benchmark: $(VENV)/run
 	$(BIN)/python -m benchmarks.restoring
 
 clean:
-	rm -rf $(VENV) runs outputs .pytest_cache .ruff_cache
+	rm -rf $(VENV) outputs .pytest_cache .ruff_cache
 
 $(VENV)/run: requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -n "$(PYTHON)" || { echo "no Python was found: install Python 3.11, or say make PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 

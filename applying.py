@@ -47,6 +47,8 @@ def find_weights(name):
     """
     path = Path(name)
     if path.suffix == ".keras" or path.exists():
+        if not path.is_file():
+            raise util.UserError(f"{path} is not a file: train first, or give the path of a .keras file")
         config_path = path.resolve().with_name("config.json")
         config = util.read_json(config_path) if config_path.exists() else {}
         if not isinstance(config, dict) or (config and not {"dataset", "task", "n_train"} <= config.keys()):

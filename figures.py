@@ -21,7 +21,7 @@ TEXTS = {
                 "95 % bootstrap intervals of the paired differences.",
         "shortened": "The recipe `{recipe}` trains {full:,} updates; these runs are shortened as the column says.",
         "warned": "{name}: {warning}.",
-        "unverified": "Made from archives whose SHA-256 is not the published one: {names}.",
+        "unverified": "Made from archives whose SHA-256 is not a published one: {names}.",
         "few": "{name}: {made:,} training tiles in the set, from {images:,} images.",
     },
     "README.ja.md": {
@@ -31,14 +31,14 @@ TEXTS = {
                 "差は dB、対応のある差の 95 % ブートストラップ区間つき。",
         "shortened": "レシピ `{recipe}` は {full:,} 回更新する。ここでは表のとおり短縮した。",
         "warned": "{name}: プログラムの警告 “{warning}”。",
-        "unverified": "SHA-256 が公開値と一致しないアーカイブから作成: {names}。",
+        "unverified": "SHA-256 を公開値で確かめられないアーカイブから作成: {names}。",
         "few": "{name}: 学習タイルは {made:,} 枚、画像 {images:,} 枚から作成。",
     },
 }
 
 
 def main():
-    results = {path.stem: util.read_json(path) for path in sorted(Path("results").glob("*.json"))}
+    results = {path.stem: util.read_json(path) for path in sorted(Path("results").glob("[!.]*.json"))}
     for name, texts in TEXTS.items():
         path = Path(name)
         text = replace_block(path.read_text(encoding="utf-8"), results_block(results, texts), path)
@@ -94,10 +94,11 @@ def _row(experiment, result):
         return cells + [MISSING] * 5
     methods, differences = result["methods"], result["differences"]
     classical = [name for name in methods if name not in ("input", "restored")]
-    best = max(classical, key=lambda name: methods[name]["psnr"])
+    best = max(classical, key=lambda name: methods[name]["psnr"], default=None)
     return cells + [
-        _score(methods["input"]), f"{_score(methods[best])} ({best.replace('_', ' ')})", _score(methods["restored"]),
-        _gain(differences["restored - input"]), _gain(differences[f"restored - {best}"]),
+        _score(methods["input"]), f"{_score(methods[best])} ({best.replace('_', ' ')})" if best else MISSING,
+        _score(methods["restored"]), _gain(differences["restored - input"]),
+        _gain(differences[f"restored - {best}"]) if best else MISSING,
     ]
 
 

@@ -6,7 +6,7 @@
     python3 inception2.py restore IMAGE... --weights mars_sr_x4 --out outputs
     python3 inception2.py export onnx --weights mars_sr_x4
 
-The paper's 100,000 updates take about two hours on two CPU cores and minutes on a GPU; stop at any moment,
+The paper's 100,000 updates take two to three hours on two CPU cores; stop at any moment,
 the same command goes on from the last checkpoint. On Mars x4 with 100 tiles expect about +1.1 dB over the
 bicubic input. A run writes runs/NAME/ (checkpoint, logs, model.keras), results/NAME.json, assets/NAME.png.
 """

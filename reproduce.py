@@ -1,6 +1,6 @@
 """Run the experiments of the README that have no result yet.
 
-    python3 reproduce.py            # about 20 minutes an experiment on two CPU cores, after download.py
+    python3 reproduce.py            # five to twenty minutes an experiment on two CPU cores, after download.py
 
 Stop it at any moment: finished experiments are skipped, and the one that was running goes on.
 """
@@ -22,11 +22,21 @@ def main():
         print(f"[{number}/{len(MATRIX)}] {experiment.name}{': has a result' if done else ''}", flush=True)
         if done:
             continue
-        status = subprocess.run([sys.executable, str(ROOT / "inception2.py"), *arguments(experiment)]).returncode
+        status = run([sys.executable, str(ROOT / "inception2.py"), *arguments(experiment)])
         if status == 130:
             raise KeyboardInterrupt
         if status:
             raise util.UserError(f"{experiment.name} failed, see above: mend it and run the same command again")
+
+
+def run(command):
+    """Run a command and return its exit status; Ctrl-C, which it gets too, lets it end in its own time."""
+    process = subprocess.Popen(command)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def arguments(experiment):

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -31,11 +32,18 @@ def result_of(experiment):
     }
 
 
+def committed(path):
+    """Return a file as it is in git's index: `make run` may have written another result of its own."""
+    return subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is known to git only")
 @pytest.mark.parametrize("name", figures.TEXTS)
 def test_the_readme_shows_what_results_say(name):
-    """Run `make figures` after a result has changed."""
-    results = {path.stem: util.read_json(path) for path in sorted((ROOT / "results").glob("*.json"))}
-    text = (ROOT / name).read_text(encoding="utf-8")
+    """Run `make figures` and `git add` after a result has changed."""
+    listed = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    results = {Path(path).stem: json.loads(committed(path)) for path in listed.split()}
+    text = committed(name)
     block = figures.results_block(results, figures.TEXTS[name])
     assert figures.replace_block(text, block, name) == text
 
@@ -51,7 +59,7 @@ def test_a_result_is_shown_with_its_intervals_and_its_faults():
     row = block.splitlines()[2]
     assert "20.00 / 0.500 | 20.50 / 0.500 (lanczos) | 21.25 / 0.500" in row
     assert "+1.25 [+1.00, +1.50] | +0.75 [-0.25, +1.00]" in row
-    assert "not the published one: mars (a.zip)" in block
+    assert "not a published one: mars (a.zip)" in block
     assert "`paper` trains 100,000 updates; these runs are shortened" in block
     assert "mars sr_x4, seed 0: it is worse." in block
 

@@ -184,7 +184,6 @@ def test_two_inputs_never_share_an_output(in_trained, tmp_path, capsys):
     (["--dataset", "tiny", "--n-train", "2"], "come from one image"),
     (["--dataset", "tiny", "--n-train", "12", "--n-test", "9"], "9 tiles are wanted and"),
     (["evaluate", "nowhere.keras", "--dataset", "tiny", "--task", "sr_x4"], "nowhere.keras is not a file"),
-    (["evaluate", "nowhere.keras"], "add --dataset and --task"),
     (["restore", "a.png", "--weights", "nowhere.keras"], "nowhere.keras is not a file"),
     (["restore", "a.png", "--weights", "nothing"], "there are no weights nothing"),
     (["export", "gif", "--weights", "nothing"], "invalid choice: 'gif'"),

@@ -272,7 +272,9 @@ def test_a_model_of_another_architecture_is_refused(tmp_path):
     image = keras.Input((None, None, 3))
     others = {
         "numbers": keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]),
-        "one size": keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(3, 3, padding="same")]),
+        "one size": keras.Sequential([
+            keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(192), keras.layers.Reshape((8, 8, 3)),
+        ]),
         "gray": keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image)),
         "half": keras.Model(image, keras.layers.Conv2D(3, 3, strides=2, padding="same")(image)),
         "double": keras.Model(image, keras.layers.UpSampling2D()(image)),
