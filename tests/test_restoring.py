@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from skimage import data
 
+import applying
 import networks
 import restoring
+import training
 
 SIZES = [(1, 1), (5, 300), (16, 16), (130, 97), (352, 352), (353, 340), (700, 401)]
 
@@ -124,3 +127,17 @@ def test_the_network_shows_no_seam(network, size):
     reach = restoring.measure_reach(network)
     output = restore(network, image, reach=reach, block=320)
     assert np.abs(output - whole(network, image)).max() < 1 / 255
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mars_sr_x4", "mars_sr_x8", "mars_noise_s64"])
+def test_published_networks_show_no_seam_on_a_photograph(name):
+    model = training.load_model(applying.find_weights(name)[0])
+    image = data.astronaut()[:401, :512].astype(np.float32) / 255
+
+    def predict(inputs):
+        return np.asarray(model.predict_on_batch(inputs))
+
+    reach = restoring.measure_reach(predict)
+    output = restore(predict, image, reach=reach, block=2 * reach + 2 * restoring.BLEND)
+    assert np.abs(output - whole(predict, image)).max() < 1 / 255
