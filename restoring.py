@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-BLOCK = 512  # side of a block: larger ones waste less on margins and take more memory
+BLOCK = 384  # side of a block: larger ones waste less on margins and take more memory
 BLEND = 16  # pixels over which neighbouring blocks fade into each other
 MULTIPLE = 16  # blocks begin and end at multiples of this, where the strides of the network fall into step
 

@@ -82,7 +82,7 @@ def measure(way, path, weights):
         megapixels = image.width * image.height / 1e6
     return {
         "seconds": round(seconds, 1), "megapixels_per_second": round(megapixels / seconds, 3),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
     }
 
 
