@@ -8,10 +8,10 @@ import functools
 import numpy as np
 
 import util
-from download_module.degrade import degrade
+from download_module.degrade import degrade, downscale, scale_of
 
 
-def draw_batch(pair, update, experiment, augment=False, crop=None):
+def draw_batch(pair, update, experiment, recipe):
     """Return batch number `update`.
 
     Parameters
@@ -19,12 +19,14 @@ def draw_batch(pair, update, experiment, augment=False, crop=None):
     pair : (target, degraded), each uint8 (N, H, W, 3), 0..255
     update : int, counted from 0
     experiment : experiments.Experiment, of which task, batch_size and seed are used
-    augment : bool
-        Turn and mirror each pair by one of the 8 symmetries of the square, permute its colour channels, and
-        where the degradation is plain noise draw that noise anew.
-    crop : int, optional
-        Side of a random square cut from each pair, at multiples of 16 so that the pixels of a low-resolution
-        image stay whole (smaller tiles stay as they are); the whole tile by default.
+    recipe : experiments.Recipe, of which these are used:
+        shrunk : part of the tiles that a super-resolution network sees at half their size: a shrunk target is another
+            target (their sides must be multiples of twice the scale)
+        crop : int, side of a random square cut from each pair, at multiples of 16 so that the pixels of a
+            low-resolution image stay whole (smaller tiles stay as they are); None for the whole tile
+        symmetries : turn and mirror each pair by one of the 8 symmetries of the square
+        permute_channels : permute the colour channels of each pair
+        fresh_noise : where the degradation is plain noise, draw that noise anew
 
     Returns
     -------
@@ -39,10 +41,19 @@ def draw_batch(pair, update, experiment, augment=False, crop=None):
         index = _epoch_order(n, experiment.seed, epoch)[place]
         tile = [array[index] for array in pair]
         rng = np.random.default_rng([experiment.seed, position, 1])  # 1: apart from the orders of the epochs
-        if crop:
-            tile = _crop(tile, crop, rng)
-        if augment:
-            tile = _augment(tile, experiment.task, rng)
+        if recipe.shrunk and scale_of(experiment.task) and rng.random() < recipe.shrunk:
+            target = downscale(tile[0], 2)
+            tile = [target, degrade(target, experiment.task, rng)]
+        if recipe.crop:
+            tile = _crop(tile, recipe.crop, rng)
+        if recipe.symmetries:
+            turns, mirrored = rng.integers(4), rng.integers(2)
+            tile = [np.rot90(array, turns)[:, :: -1 if mirrored else 1] for array in tile]
+        if recipe.permute_channels:
+            channels = rng.permutation(3)
+            tile = [array[..., channels] for array in tile]
+        if recipe.fresh_noise and experiment.task == "noise_s64":
+            tile[1] = degrade(tile[0], experiment.task, rng)
         tiles.append(tile)
     return tuple(np.stack(arrays).astype(np.float32) / util.DATA_RANGE for arrays in zip(*tiles, strict=True))
 
@@ -58,10 +69,3 @@ def _crop(tile, side, rng):
     y, x = (16 * rng.integers((length - side) // 16 + 1) for length in (height, width))
     return [array[y : y + side, x : x + side] for array in tile]
 
-
-def _augment(tile, task, rng):
-    turns, mirrored, channels = rng.integers(4), rng.integers(2), rng.permutation(3)
-    tile = [np.rot90(array, turns)[:, :: -1 if mirrored else 1, channels] for array in tile]
-    if task == "noise_s64":
-        tile[1] = degrade(tile[0], task, rng)
-    return tile

@@ -4,9 +4,13 @@ Output clipped and rounded to uint8, RGB, no border cut, data range 255; PSNR an
 mean over the tiles. No Keras in here: the network comes as a function from degraded to restored tiles.
 """
 
+import hashlib
+import json
+
 import numpy as np
 
 import classical
+import provenance
 import util
 
 PROTOCOL = {
@@ -29,7 +33,7 @@ def score(target, restored):
     }
 
 
-def evaluate(task, test_pair, validation_pair, restore):
+def evaluate(task, test_pair, validation_pair, restore, cache_dir, ensemble=None):
     """Measure the input, the classical methods and the network on the same test tiles.
 
     Parameters
@@ -38,28 +42,29 @@ def evaluate(task, test_pair, validation_pair, restore):
     test_pair, validation_pair : (target, degraded), uint8 (N, H, W, 3); settings of the classical methods
         are chosen on the validation tiles only
     restore : function, uint8 (N, H, W, 3) -> uint8 (N, H, W, 3)
+    cache_dir : path, keeps what does not depend on the network, for the next one that is measured on the same tiles
+    ensemble : function like `restore`, optional: the mean over turned and mirrored tiles, a method of its own
 
     Returns
     -------
     (fields, images) : the result's fields `protocol`, `n_test`, `classical_settings`, `methods`, `differences`,
-        `best_without_network` and `warning`, and {method: uint8 (N, H, W, 3)} in the order of `methods`
+        `best_without_network` and `warning`, and {method: uint8 (N, H, W, 3)} of the input and the network
     """
     target, degraded = test_pair
-    images = {"input": degraded}
-    with classical.workers() as pool:
-        settings = classical.choose_settings(task, validation_pair, pool)
-        for name, setting in settings.items():
-            images[name] = classical.restore(name, setting, target, degraded, pool, progress=True)
-    images["restored"] = restore(degraded)
-    methods = {name: score(target, image) for name, image in images.items()}
-    best = max((name for name in methods if name != "restored"), key=lambda name: methods[name]["psnr"])
+    images = {"input": degraded, "restored": restore(degraded)}
+    if ensemble:
+        images["restored_ensemble"] = ensemble(degraded)
+    settings, methods = _without_network(task, test_pair, validation_pair, cache_dir)
+    methods |= {name: score(target, image) for name, image in images.items() if name != "input"}
+    others = [name for name in methods if name not in images or name == "input"]
+    best = max(others, key=lambda name: methods[name]["psnr"])
     differences = {
-        f"restored - {name}": paired_difference(methods["restored"]["psnr_tiles"], methods[name]["psnr_tiles"])
-        for name in methods if name != "restored"
+        f"{ours} - {name}": paired_difference(methods[ours]["psnr_tiles"], methods[name]["psnr_tiles"])
+        for ours in images if ours != "input" for name in others
     }
     lost = -differences[f"restored - {best}"]["mean"]
     warning = None
-    if np.abs(images["restored"].astype(np.int16) - degraded).max() <= 1:
+    if util.nearly_equal(images["restored"], degraded):
         better = "" if best == "input" else f", and {best} is {lost:.2f} dB better"
         warning = f"the network has collapsed: it returns its input, but for rounding{better}"
     elif lost > 0:
@@ -69,6 +74,37 @@ def evaluate(task, test_pair, validation_pair, restore):
         "differences": differences, "best_without_network": best, "warning": warning,
     }
     return fields, images
+
+
+def _without_network(task, test_pair, validation_pair, cache_dir):
+    """Return ({classical method: setting}, {"input" or classical method: scores})."""
+    target, degraded = test_pair
+    versions = provenance.versions(("numpy", "pillow", "scikit-image", "pywavelets"))
+    tiles, validation = (_fingerprint(*pair) for pair in (test_pair, validation_pair))
+
+    def cached(compute, **key):
+        key |= {"task": task, "versions": versions}
+        path = cache_dir / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]}.json"
+        if not path.exists():
+            util.write_json(path, {"key": key, "value": compute()})
+        return util.read_json(path)["value"]
+
+    def measure(name):
+        return score(target, classical.restore(name, settings[name], target, degraded, pool, progress=True))
+
+    with classical.workers() as pool:
+        settings = cached(lambda: classical.choose_settings(task, validation_pair, pool), validation=validation)
+        methods = {"input": cached(lambda: score(target, degraded), tiles=tiles, method="input")}
+        for name, setting in settings.items():
+            methods[name] = cached(lambda name=name: measure(name), tiles=tiles, method=name, setting=setting)
+    return settings, methods
+
+
+def _fingerprint(*arrays):
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def paired_difference(values, others):

@@ -1,9 +1,11 @@
-"""One experiment as a value: what is trained on what, how long, with which seed. Standard library only.
+"""One experiment as a value, and all those of the README's tables. Standard library only.
+
+An experiment says what is trained on what, how long, with which seed.
 
 The name of a run is a function of its fields and is never parsed back: read its config.json or result.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -17,26 +19,29 @@ class Recipe:
     batch_size: int
     learning_rate: float
     dropout: float
-    start_at_identity: bool = False  # the last layers start at zero, so a network with bypass starts as its input
-    warmup: float = 0.0  # part of the updates in which the learning rate rises; then it falls as a cosine to 0
+    loss: str = "mse"  # or "mae"
+    start_at_identity: bool = False  # see networks.build_model
+    standardise: bool = False  # see networks.standardise
+    # Part of the updates in which the learning rate rises; then it falls as a cosine to 0. None: a constant rate.
+    warmup: float | None = None
     clip_norm: float | None = None  # of the gradient
-    # Of Adam. Its default 1e-7 makes steps of full length out of the noise of small gradients: on Mars x4, starting at
-    # the identity with an L1 loss, that killed the narrow ReLU layers within 250 updates. In short runs on validation
-    # tiles 1e-6 with MSE kept them alive and learned faster than 1e-5.
-    epsilon: float = 1e-7
     # Momentum of a moving average of the weights. The average with the best validation PSNR is the result, and the
     # untouched input is a candidate; without averaging the last weights are.
     averaging: float | None = None
-    augment: bool = False  # see batches.draw_batch
+    symmetries: bool = False  # these five: see batches.draw_batch
+    permute_channels: bool = False
+    fresh_noise: bool = False
     crop: int | None = None
+    shrunk: float = 0.0
 
 
 RECIPES = {
-    # Adam, MSE (both recipes), fixed pairs, no augmentation, the last weights are the result: the paper, section 3.
+    # Adam, MSE, fixed pairs, no augmentation, the last weights are the result: the paper, section 3.
     "paper": Recipe(n_updates=100_000, batch_size=1, learning_rate=5e-4, dropout=0.2),
+    # What a user with few tiles should take; results/ablation-*.json has what each ingredient gives.
     "fewdata": Recipe(
-        n_updates=20_000, batch_size=4, learning_rate=1e-3, dropout=0.0, start_at_identity=True,
-        warmup=0.05, clip_norm=1.0, epsilon=1e-6, averaging=0.995, augment=True, crop=64,
+        n_updates=40_000, batch_size=4, learning_rate=1e-3, dropout=0.0, start_at_identity=True, standardise=True,
+        warmup=0.05, clip_norm=1.0, averaging=0.995, symmetries=True, permute_channels=True, fresh_noise=True, crop=64,
     ),
 }
 
@@ -52,12 +57,12 @@ class Experiment:
     dataset: str = "mars"
     task: str = "sr_x4"
     model: str = "inception_unet_srcnn535"
-    recipe: str = "paper"
+    recipe: str = "fewdata"
     n_train: int = 100
-    n_updates: int = RECIPES["paper"].n_updates
-    batch_size: int = RECIPES["paper"].batch_size
-    learning_rate: float = RECIPES["paper"].learning_rate
-    dropout: float = RECIPES["paper"].dropout
+    n_updates: int = RECIPES["fewdata"].n_updates
+    batch_size: int = RECIPES["fewdata"].batch_size
+    learning_rate: float = RECIPES["fewdata"].learning_rate
+    dropout: float = RECIPES["fewdata"].dropout
     width: int = 64
     seed: int = 0
     draw: int = 0
@@ -71,7 +76,7 @@ class Experiment:
     def name(self):
         """File name of the run: what it is, then what departs from the recipe."""
         parts = [self.dataset, self.task, self.model, self.recipe, f"n{self.n_train}", f"u{self.n_updates}"]
-        recipe = RECIPES[self.recipe]
+        recipe = recipe_of(self)
         if self.batch_size != recipe.batch_size:
             parts.append(f"b{self.batch_size}")
         if self.learning_rate != recipe.learning_rate:
@@ -114,24 +119,72 @@ def split_validation(sources):
     return train, validation[:n_validation]
 
 
-def _few_data(**options):
-    recipe = RECIPES["fewdata"]
-    return Experiment(
-        recipe="fewdata", batch_size=recipe.batch_size, learning_rate=recipe.learning_rate, dropout=recipe.dropout,
-        **options,
-    )
+def recipe_of(experiment):
+    """Return the `Recipe` of an experiment, also of one of the ablation."""
+    return (RECIPES | ABLATION)[experiment.recipe]
 
 
-QUICK = _few_data(dataset="sample", n_updates=2_000)  # what `make run` trains
-# Whose networks are in weights/, under the name DATASET_TASK.
-PUBLISHED = tuple(_few_data(task=task, n_train=1_000, n_updates=2_000) for task in ("sr_x4", "sr_x8", "noise_s64"))
-# The rows of the README's table. The paper trains 100,000 updates; 6,000 is what two CPU cores do in about ten
-# minutes, and on Mars x4 with 100 tiles the network gains no more after that.
-MATRIX = (
-    *(
-        Experiment(dataset=dataset, task=task, n_updates=6_000)
-        for dataset, task in (("mars", "sr_x4"), ("mars", "sr_x8"), ("mars", "noise_s64"), ("div2k", "sr_x4"))
-    ),
-    *PUBLISHED,
-    QUICK,
-)
+def with_recipe(recipe, **options):
+    """Return an `Experiment` with the settings of a recipe (a name) but for the options given."""
+    values = (RECIPES | ABLATION)[recipe]
+    settings = {field: getattr(values, field) for field in ("n_updates", "batch_size", "learning_rate", "dropout")}
+    return Experiment(recipe=recipe, **(settings | options))
+
+
+# `fewdata` with one ingredient changed, each a recipe of its own.
+_CHANGES = {
+    "dropout": {"dropout": 0.2},
+    "mae": {"loss": "mae"},
+    "no-symmetries": {"symmetries": False},
+    "no-channels": {"permute_channels": False},
+    "no-crops": {"crop": None, "batch_size": 1},  # the same number of pixels in a batch
+    "no-schedule": {"warmup": None},
+    "no-averaging": {"averaging": None},
+    "no-standardising": {"standardise": False},
+    "no-fresh-noise": {"fresh_noise": False},
+    "shrunk": {"shrunk": 0.25},
+}
+ABLATION = {"fewdata": RECIPES["fewdata"]} | {
+    f"fewdata-{name}": replace(RECIPES["fewdata"], **changes) for name, changes in _CHANGES.items()
+}
+CELLS = tuple((dataset, task) for dataset in ("mars", "div2k") for task in ("sr_x4", "sr_x8", "noise_s64"))
+BETTER = "inception_unet_resnet"
+
+QUICK = with_recipe("fewdata", dataset="sample", n_updates=2_000)  # what `make run` trains
+
+# Part of each recipe's updates that the committed tables were trained with: about twelve hours on two CPU cores.
+BUDGET = 0.06
+N_MAX = {"mars": 10_000, "div2k": 799}  # the most tiles there are; the archives at hand gave 799 for DIV2K
+N_TRAIN = {"mars": (10, 100, 1_000, 10_000), "div2k": (10, 100, 799)}
+CURVE = (10, 30, 100, 300, 1_000, 10_000)  # tiles of the quality-versus-n curve, Mars sr_x4
+N_DRAWS = 3  # for fewdata with the paper's network, up to 100 tiles
+# Compared at n = 100 on Mars, all with the recipe fewdata. Value: how many updates of it cost as much as one of BETTER,
+# as `python3 -m benchmarks.speed` measured (results/benchmark_speed.json), so that all train for the same seconds.
+EQUAL_SECONDS = {"edsr_8": 1.0, "edsr_baseline": 1.0, "care_unet": 1.0, "dncnn": 1.0}
+
+
+def matrix(budget=BUDGET):
+    """Return the experiments of the README, the most telling first, each shortened to `budget` (0..1] of its recipe."""
+    paper, ours = Experiment.model, BETTER
+    cells = [{"dataset": dataset, "task": task} for dataset, task in CELLS]
+    wanted = [  # (recipe, options): first what the goals compare, then what a user takes, then the rest
+        *(("fewdata", cell | {"n_train": 100}) for cell in cells),
+        *(("paper", cell | {"n_train": 100}) for cell in cells),
+        *(("paper", cell | {"n_train": N_MAX[cell["dataset"]]}) for cell in cells),
+        *(("fewdata", cell | {"n_train": 100, "model": ours}) for cell in cells),
+        *(("fewdata", cell | {"n_train": 10}) for cell in cells),
+        *(("fewdata", {"task": task, "n_train": 1_000, "model": ours}) for _, task in CELLS[:3]),
+        *(("fewdata", {"task": task, "model": model}) for _, task in CELLS[:3] for model in EQUAL_SECONDS),
+        *(("fewdata", {"n_train": n}) for n in CURVE),
+        *(("fewdata", cell | {"n_train": n, "draw": draw, "seed": draw})
+          for n in (10, 100) for draw in range(1, N_DRAWS) for cell in cells),
+        *(("fewdata", {"n_train": 30, "draw": draw, "seed": draw}) for draw in range(1, N_DRAWS)),
+        *((recipe, cell | {"n_train": n, "model": model})
+          for recipe in RECIPES for model in (paper, ours) for cell in cells for n in N_TRAIN[cell["dataset"]]),
+        *((recipe, {"n_train": n, "model": model}) for recipe in RECIPES for model in (paper, ours) for n in CURVE),
+    ]
+    experiments = []
+    for recipe, options in wanted:
+        n_updates = RECIPES[recipe].n_updates * budget * EQUAL_SECONDS.get(options.get("model"), 1)
+        experiments.append(with_recipe(recipe, **options, n_updates=max(1, round(n_updates))))
+    return tuple(dict.fromkeys([*experiments, QUICK]))

@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ from tileset import TileSet
 
 # The keys of networks.MODELS, repeated so that a wrong option is answered before Keras has loaded (a test
 # keeps the two equal).
-MODEL_NAMES = ("inception_unet_srcnn535", "inception_unet", "unet_srcnn535", "unet", "srcnn535")
+MODEL_NAMES = ("inception_unet_srcnn535", "inception_unet", "unet_srcnn535", "unet", "srcnn535",
+               "inception_unet_resnet", "edsr_8", "edsr_baseline", "dncnn", "care_unet")
 WEIGHTS_HELP = "a name in weights/, or a .keras file that a training wrote"
 RUNS, RESULTS, ASSETS = Path("runs"), Path("results"), Path("assets")
 
@@ -50,7 +52,8 @@ def build_parser():
 
     train = commands.add_parser("train", help="train, measure, write samples (the default)", allow_abbrev=False)
     train.add_argument("--model", choices=MODEL_NAMES, default=Experiment.model, help="the network, see README")
-    train.add_argument("--recipe", choices=RECIPES, default=Experiment.recipe, help="how it is trained")
+    train.add_argument("--recipe", choices=RECIPES, default=Experiment.recipe,
+                       help="how it is trained (default %(default)s)")
     train.add_argument("--n-train", type=positive_int, default=Experiment.n_train,
                        help="training tiles, a tenth of them held out for validation (default %(default)s)")
     train.add_argument("--n-updates", type=positive_int, help="updates of the weights (default: the recipe's)")
@@ -101,6 +104,8 @@ def add_data_options(parser, dataset, task):
     parser.add_argument("--data", type=Path, default=Path("datasets"), metavar="DIR",
                         help="where download.py has put the data sets (default %(default)s)")
     parser.add_argument("--n-test", type=positive_int, help="test tiles, the first n (default: all)")
+    parser.add_argument("--ensemble", action="store_true",
+                        help="measure the mean of 8 turned and mirrored runs too: that takes 8 times as long")
 
 
 def experiment_of(options):
@@ -127,7 +132,7 @@ def run_train(options):
     model = training.train(experiment, train_pair, validation_pair, run_dir, data.id)
     draw_diagram(model, ASSETS / f"{experiment.model}.png")
     name = experiment.name + subset_suffix(data, test_pair)
-    measure(name, asdict(experiment), run_dir, model, data, test_pair, validation_pair)
+    measure(name, asdict(experiment), run_dir, model, data, test_pair, validation_pair, options.ensemble)
 
 
 def run_evaluate(options):
@@ -156,7 +161,7 @@ def run_evaluate(options):
     name += ("" if here else f"-on-{dataset}-{task}") + subset_suffix(data, test_pair)
     described = {field.name: config.get(field.name) for field in fields(Experiment)}
     described |= {"dataset": dataset, "task": task, "trained_on": {k: config.get(k) for k in ("dataset", "task")}}
-    measure(name, described, run_dir, model, data, test_pair, validation_pair)
+    measure(name, described, run_dir, model, data, test_pair, validation_pair, options.ensemble)
 
 
 def subset_suffix(data, test_pair):
@@ -191,7 +196,7 @@ def run_export(options):
 COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export}
 
 
-def measure(name, described, run_dir, model, data, test_pair, validation_pair):
+def measure(name, described, run_dir, model, data, test_pair, validation_pair, ensemble):
     """Evaluate `model` on the test tiles; write results/NAME.json and assets/NAME.png, print the table."""
     import evaluation
     import samples
@@ -201,22 +206,31 @@ def measure(name, described, run_dir, model, data, test_pair, validation_pair):
     unknown = dict.fromkeys(("seconds_train", "chosen_update", "device", "backend", "versions", "git_commit"))
     trained = util.read_json(trained_path) if trained_path.exists() else unknown
     began = time.perf_counter()
+    restore = partial(training.restore_tiles, model)
     measured, images = evaluation.evaluate(
-        described["task"], test_pair, validation_pair, lambda degraded: training.restore_tiles(model, degraded)
+        described["task"], test_pair, validation_pair, restore, RUNS / "classical",
+        partial(restore, ensemble=True) if ensemble else None,
     )
     result = {
         "name": name, **described, "n_parameters": model.count_params(), "n_validation": len(validation_pair[0]),
-        **trained, "evaluated": {"seconds": round(time.perf_counter() - began, 1), **training.describe()},
+        "budget": budget_of(described), **trained,
+        "evaluated": {"seconds": round(time.perf_counter() - began, 1), **training.describe()},
         "data": data.summary(), **measured,
     }
     title = f"{described['dataset']} {described['task']}, {described['n_train'] or '?'} training tiles, " \
             f"{described['n_updates'] or '?'} updates ({described['model'] or name})"
     util.write_json(RESULTS / f"{name}.json", result)
-    samples.save_samples(ASSETS / f"{name}.png", title, images, result, test_pair[0])
+    samples.save_samples(ASSETS / f"{name}.png", title, images, result, test_pair)
     print(f"{len(test_pair[0])} test tiles, RGB, whole tile, data range 255\n{evaluation.table(result['methods'])}")
     if result["warning"]:
         print(f"WARNING: {result['warning']}")
     print(f"written: {RESULTS / f'{name}.json'} and {ASSETS / f'{name}.png'}")
+
+
+def budget_of(described):
+    """Return which part of its recipe's updates a run was given, or None where that is not known."""
+    known = described["recipe"] in RECIPES and described["n_updates"]
+    return described["n_updates"] / RECIPES[described["recipe"]].n_updates if known else None
 
 
 def draw_diagram(model, path):

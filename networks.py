@@ -1,51 +1,100 @@
-"""The networks of the paper, as Keras models: parallel branches whose outputs are summed.
+"""The networks, as Keras models: parallel branches whose outputs are summed.
 
-    Inception-Unet + SRCNN535 = x + UNet(x) + SRCNN535(x), 805,638 parameters at width 64
+    Inception-Unet+SRCNN535 = x + UNet(x) + SRCNN535(x), 805,638 parameters at width 64: the paper's
+    Inception-Unet+ResNet   = x + enlarge(f + UNet(f) + ResNet(f)), f: features at a quarter of the sides
 
 Everything here is `keras.layers`, so the same code runs on TensorFlow, JAX or PyTorch (KERAS_BACKEND).
 Shapes: N batch, H and W height and width (multiples of 16), C = 3 channels; values are floats, 0..1 in.
 """
 
 import keras
+import numpy as np
 from keras import layers
 
-# The branches each network sums. The ablations of the paper leave one out; the baselines are one branch alone.
-MODELS = {
+import baselines
+import util
+from baselines import residual_block
+
+# The branches each network sums. The ablations of the paper leave one out.
+PAPER = {
     "inception_unet_srcnn535": ("bypass", "unet", "srcnn535"),
     "inception_unet": ("bypass", "unet"),
     "unet_srcnn535": ("unet", "srcnn535"),
     "unet": ("unet",),
     "srcnn535": ("srcnn535",),
 }
+MODELS = (*PAPER, "inception_unet_resnet", *baselines.MODELS)
 # Four strides of 2: the sides of an input must be multiples of this.
 SIZE_MULTIPLE = 16
 
 
 def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_identity=False):
-    """Build one of the paper's networks.
+    """Build one of the networks.
 
     Parameters
     ----------
-    name : key of `MODELS`; another one raises KeyError
-    width : int, channels of the hidden layers (the narrow ones before the output have half as many)
-    dropout : float in [0, 1), the rate after every hidden layer
-    start_at_identity : bool, whether the last layer of each branch starts at zero, so that a network with
-        bypass starts as the identity (its hidden layers start as usual, so it can leave that at once)
+    name : one of `MODELS`; another one raises KeyError
+    width : int, channels of the hidden layers (those named narrow have half as many, those named wide more)
+    dropout : float in [0, 1), the rate after every hidden layer; the networks of baselines.py have none and raise
+        `util.UserError` for a rate above 0
+    start_at_identity : bool, whether the last layers (of the branches, and of residual blocks) start at zero, so
+        that a network with bypass starts as the identity (the other layers start as usual, so it can leave that at
+        once)
 
     Returns
     -------
     keras.Model, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3), not clipped
     """
     last = {"kernel_initializer": "zeros" if start_at_identity else "glorot_uniform"}
-    builders = {
-        "bypass": lambda x: x,
-        "unet": lambda x: _unet(x, width, dropout, last),
-        "srcnn535": lambda x: _srcnn535(x, width, dropout, last),
-    }
     degraded = keras.Input((None, None, 3), name="degraded")
-    branches = [builders[branch](degraded) for branch in MODELS[name]]
+    if name in PAPER:
+        builders = {
+            "bypass": lambda x: x,
+            "unet": lambda x: _unet(x, width, dropout, last),
+            "srcnn535": lambda x: _srcnn535(x, width, dropout, last),
+        }
+        branches = [builders[branch](degraded) for branch in PAPER[name]]
+    elif name == "inception_unet_resnet":
+        branches = [degraded, _unet_resnet(degraded, width, dropout, last)]
+    else:
+        if dropout:
+            raise util.UserError(f"{name} has no dropout: add --dropout 0, or take the recipe fewdata")
+        branches = [degraded, baselines.MODELS[name](degraded, width, last)]
     restored = layers.Add(name="restored")(branches) if len(branches) > 1 else branches[0]
     return keras.Model(degraded, restored, name=name)
+
+
+def standardise(model, degraded):
+    """Scale and shift each hidden layer so that what goes into its activation has mean 0 and deviation 1 per channel.
+
+    A data-dependent initialisation after Salimans & Kingma, NeurIPS 2016, and Mishkin & Matas, ICLR 2016: every ReLU
+    starts alive. Layers that see the image itself first lose the mean of each kernel: brightness, which is the
+    largest part of an image and tells nothing of its damage, stays out of the features.
+
+    Parameters
+    ----------
+    model : keras.Model from `build_model`; its hidden convolutions are changed, its last ones ("..._out") are not
+    degraded : float32 (N, H, W, 3) in 0..1, a few training inputs
+    """
+    for layer in model.layers:
+        if not hasattr(layer, "kernel") or layer.name.endswith("_out"):
+            continue
+        kernel, transposed = np.array(layer.kernel), isinstance(layer, layers.Conv2DTranspose)
+        if kernel.shape[2] == 3:
+            layer.kernel.assign(kernel - kernel.mean(axis=(0, 1), keepdims=True))
+        values = _before_activation(model, layer, degraded)
+        mean, deviation = values.mean(axis=(0, 1, 2)), np.maximum(values.std(axis=(0, 1, 2)), 1e-6)
+        layer.kernel.assign(np.array(layer.kernel) / (deviation[:, None] if transposed else deviation))
+        if layer.use_bias:
+            layer.bias.assign((np.array(layer.bias) - mean) / deviation)
+
+
+def _before_activation(model, layer, degraded):
+    activation, layer.activation = layer.activation, keras.activations.linear
+    try:
+        return np.array(keras.Model(model.input, layer.output)(degraded, training=False))
+    finally:
+        layer.activation = activation
 
 
 def _unet(x, width, dropout, last):
@@ -67,6 +116,25 @@ def _srcnn535(x, width, dropout, last):
     x = _hidden(x, layers.Conv2D, width, 5, dropout, "srcnn_wide")               # (N, H, W, width)
     x = _hidden(x, layers.Conv2D, width // 2, 3, dropout, "srcnn_narrow")        # (N, H, W, width/2)
     return layers.Conv2D(3, 5, padding="same", name="srcnn_out", **last)(x)      # (N, H, W, 3)
+
+
+def _unet_resnet(x, width, dropout, last, n_blocks=6):
+    """Both views at a quarter of the sides: a U-Net that sees far, and residual blocks (see baselines.edsr)."""
+    wide = width * 3 // 2
+    features = local = layers.Conv2D(width, 12, strides=4, padding="same", name="features")(x)
+    for block in range(n_blocks):                                                # (N, H/4, W/4, width)
+        local = residual_block(local, width, last, dropout, f"resnet{block}")
+    local = layers.Conv2D(width, 3, padding="same", name="resnet")(local)
+    x = _hidden(features, layers.Conv2D, wide, 3, dropout, "unet_down0", strides=2)
+    x = skip = residual_block(x, wide, last, dropout, "unet_down0_block")        # (N, H/8, W/8, wide)
+    x = _hidden(x, layers.Conv2D, wide, 3, dropout, "unet_down1", strides=2)
+    for block in range(2):
+        x = residual_block(x, wide, last, dropout, f"unet_bottom{block}")        # (N, H/16, W/16, wide)
+    x = _hidden(x, layers.Conv2DTranspose, wide, 4, dropout, "unet_up1", strides=2)
+    x = residual_block(layers.Add(name="unet_skip")([x, skip]), wide, last, dropout, "unet_up1_block")
+    x = layers.Conv2DTranspose(width, 4, strides=2, padding="same", name="unet_up0")(x)
+    x = layers.Add(name="views")([features, local, x])                           # (N, H/4, W/4, width)
+    return layers.Conv2DTranspose(3, 12, strides=4, padding="same", name="enlarge_out", **last)(x)
 
 
 def _hidden(x, layer, filters, kernel, dropout, name, strides=1):

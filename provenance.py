@@ -37,7 +37,8 @@ def cpu():
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
-    return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model or platform.processor() or platform.machine()}, {n_cores} core{'s' * (n_cores > 1)}"
 
 
 def gpu():

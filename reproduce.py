@@ -1,32 +1,69 @@
-"""Run the experiments of the README that have no result yet.
+"""Run the experiments of the README that have no result yet, the most telling first.
 
-    python3 reproduce.py            # five to twenty minutes an experiment on two CPU cores, after download.py
+    python3 reproduce.py                       # after download.py: about twelve hours on two CPU cores
+    python3 reproduce.py --list                # what there is, and what has a result
+    python3 reproduce.py --only mars-sr_x4 fewdata    # experiments with all of these words in their names
+    python3 reproduce.py --budget 1            # the full number of updates: days on a CPU, for a GPU
 
-Stop it at any moment: finished experiments are skipped, and the one that was running goes on.
+Stop it at any moment: finished experiments are skipped, and the one that was running goes on from its checkpoint.
 """
 
+import argparse
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 
 import util
-from experiments import MATRIX
+from experiments import BUDGET, matrix
 
 ROOT = Path(__file__).parent
 
 
-def main():
-    for number, experiment in enumerate(MATRIX, 1):
-        done = Path("results", f"{experiment.name}.json").exists()
-        print(f"[{number}/{len(MATRIX)}] {experiment.name}{': has a result' if done else ''}", flush=True)
-        if done:
-            continue
+def main(argv=None):
+    options = build_parser().parse_args(argv)
+    chosen = [e for e in matrix(options.budget) if all(word in e.name for word in options.only)]
+    if not chosen:
+        raise util.UserError(f"no experiment has {' and '.join(options.only)} in its name: see --list")
+    missing = [experiment for experiment in chosen if not has_result(experiment)]
+    if options.list:
+        for experiment in chosen:
+            print(f"{'missing' if experiment in missing else 'done':<8} {experiment.name}")
+    print(f"{len(chosen) - len(missing)} of {len(chosen)} experiments have a result", flush=True)
+    if not options.list:
+        run_all(missing)
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )
+    parser.add_argument("--list", action="store_true", help="say what has a result, and run nothing")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD",
+                        help="only the experiments with all of these words in their names")
+    parser.add_argument("--budget", type=_budget, default=BUDGET, metavar="PART",
+                        help="part of each recipe's updates, above 0 (default %(default)s: the tables of the README)")
+    return parser
+
+
+def run_all(experiments):
+    """Run experiments one after the other; say before each how long all that are left may take."""
+    began, done = time.monotonic(), 0
+    for number, experiment in enumerate(experiments, 1):
+        left = sum(other.n_updates for other in experiments[number - 1 :])
+        eta = f", about {_hours((time.monotonic() - began) / done * left)} to go" if done else ""
+        print(f"[{number}/{len(experiments)}{eta}] {experiment.name}", flush=True)
         status = run([sys.executable, str(ROOT / "inception2.py"), *arguments(experiment)])
         if status == 130:
             raise KeyboardInterrupt
         if status:
             raise util.UserError(f"{experiment.name} failed, see above: mend it and run the same command again")
+        done += experiment.n_updates
+
+
+def has_result(experiment):
+    return Path("results", f"{experiment.name}.json").exists()
 
 
 def run(command):
@@ -43,6 +80,20 @@ def arguments(experiment):
     """Return the command line of inception2.py that stands for an experiment."""
     named = ((field.name.replace("_", "-"), getattr(experiment, field.name)) for field in fields(experiment))
     return [part for name, value in named for part in (f"--{name}", str(value))]
+
+
+def _hours(seconds):
+    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
+
+
+def _budget(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, up to 1")
+    return value
 
 
 if __name__ == "__main__":

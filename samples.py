@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+import classical
 import util
 
 ZOOM = 2  # nearest neighbour: what is judged is pixels
@@ -74,13 +75,26 @@ def draw_samples(title, rows, columns, methods, target):
     return picture
 
 
-def save_samples(path, title, images, result, target):
-    """Draw and write the samples of one result: the input, the best classical method, the network, the target."""
-    best = result["best_without_network"]
-    names = ["input"] + ([best] if best != "input" else []) + ["restored"]
-    methods = result["methods"]
-    gains = np.subtract(methods["restored"]["psnr_tiles"], methods["input"]["psnr_tiles"])
-    columns = {name: images[name] for name in names}
-    picture = draw_samples(title, choose_rows(gains), columns, methods, target)
+def save_samples(path, title, images, result, test_pair):
+    """Draw and write the samples of one result: the input, the best classical method, the network, the target.
+
+    Parameters
+    ----------
+    path : where the picture goes
+    title : str
+    images : {"input", "restored": uint8 (N, H, W, 3)}
+    result : dict, see evaluation.evaluate
+    test_pair : (target, degraded), uint8 (N, H, W, 3)
+    """
+    target, degraded = test_pair
+    best, methods = result["best_without_network"], result["methods"]
+    rows = choose_rows(np.subtract(methods["restored"]["psnr_tiles"], methods["input"]["psnr_tiles"]))
+    columns = {"input": images["input"]}
+    if best != "input":
+        columns[best] = images["input"].copy()
+        for _, i in rows:  # the others are not shown
+            columns[best][i] = classical.METHODS[best](target[i], degraded[i], result["classical_settings"][best])
+    columns["restored"] = images["restored"]
+    picture = draw_samples(title, rows, columns, methods, target)
     with util.replacing(path) as temporary:
         picture.save(temporary, optimize=True)

@@ -18,29 +18,35 @@ import numpy as np
 from tensorboard.summary import Writer
 from tqdm import tqdm
 
+import applying
 import batches
 import networks
 import provenance
 import util
 from download_module.disk import lock
-from experiments import RECIPES
+from experiments import recipe_of
 
 PREDICT_BATCH = 8
 
 
-def build(experiment):
-    """Build and compile the network of an experiment: seeded initial weights, Adam, MSE."""
+def build(experiment, degraded=None):
+    """Build and compile the network of an experiment: seeded initial weights, Adam.
+
+    degraded : uint8 (N, H, W, 3), training inputs; needed where the recipe standardises the layers
+    """
     keras.utils.set_random_seed(experiment.seed)
-    recipe = RECIPES[experiment.recipe]
+    recipe = recipe_of(experiment)
     model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
+    if recipe.standardise:
+        networks.standardise(model, degraded[:PREDICT_BATCH].astype(np.float32) / util.DATA_RANGE)
     learning_rate = experiment.learning_rate
-    if recipe.warmup:
+    if recipe.warmup is not None:
         n_warmup = round(recipe.warmup * experiment.n_updates)
         learning_rate = keras.optimizers.schedules.CosineDecay(
             0.0, experiment.n_updates - n_warmup, warmup_target=learning_rate, warmup_steps=n_warmup
         )
-    model.compile(loss="mse", optimizer=keras.optimizers.Adam(
-        learning_rate, epsilon=recipe.epsilon, global_clipnorm=recipe.clip_norm,
+    model.compile(loss=recipe.loss, optimizer=keras.optimizers.Adam(
+        learning_rate, global_clipnorm=recipe.clip_norm,
         use_ema=recipe.averaging is not None, ema_momentum=recipe.averaging or 0.99,
     ))
     model.optimizer.build(model.trainable_variables)
@@ -79,15 +85,15 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id):
 
 def _train(experiment, train_pair, validation_pair, run_dir, data_id):
     _claim(run_dir, asdict(experiment) | {
-        "data_id": data_id, "recipe_settings": asdict(RECIPES[experiment.recipe]), "backend": keras.backend.backend(),
+        "data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)), "backend": keras.backend.backend(),
     })
     distribute(experiment.batch_size)
-    model = build(experiment)
+    model = build(experiment, train_pair[1])
     checkpoint_path, log_path = run_dir / "checkpoint.npz", run_dir / "log.jsonl"
     start = load_checkpoint(checkpoint_path, model) if checkpoint_path.exists() else 0
     log = [line for line in _read_log(log_path) if line["update"] <= start]
     seconds_before, began = (log[-1]["seconds"] if log else 0.0), time.perf_counter()
-    recipe, best_path = RECIPES[experiment.recipe], run_dir / "best.npz"
+    recipe, best_path = recipe_of(experiment), run_dir / "best.npz"
     best_psnr = _load_best(best_path, model)[0] if start and recipe.averaging else -np.inf
 
     losses = []
@@ -100,9 +106,9 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
             bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{log[-1]['psnr']:.2f}", refresh=False)
         for update in range(start, experiment.n_updates):
             if recipe.averaging and not update:  # the untouched input, where the network starts at the identity
-                best_psnr = _validate(model, validation_pair)
+                best_psnr, _ = _validate(model, validation_pair)
                 _save_best(best_path, model, best_psnr, 0)
-            target, degraded = batches.draw_batch(train_pair, update, experiment, recipe.augment, recipe.crop)
+            target, degraded = batches.draw_batch(train_pair, update, experiment, recipe)
             loss = float(model.train_on_batch(degraded, target))
             if not np.isfinite(loss):
                 raise _not_finite("the loss", update, experiment, log)
@@ -114,7 +120,7 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
             if not all(np.isfinite(value).all() for value in _state(model)):
                 raise _not_finite("a weight", update, experiment, log)
             with _averaged(model):
-                psnr = _validate(model, validation_pair)
+                psnr, collapsed = _validate(model, validation_pair)
                 if recipe.averaging and psnr > best_psnr:
                     best_psnr = psnr
                     _save_best(best_path, model, psnr, done)
@@ -128,6 +134,9 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
                 writer.add_scalar(key, log[-1][key], done)
             writer.flush()
             bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{psnr:.2f}", refresh=False)
+            if collapsed:
+                bar.write(f"WARNING: after {done:,} updates the network returns its input, but for rounding: its ReLUs "
+                          "have died, or it has not left the identity yet; if this stays, lower --learning-rate")
     chosen = experiment.n_updates
     if recipe.averaging:
         _, chosen, weights = _load_best(best_path, model)
@@ -140,18 +149,20 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
     return model
 
 
-def restore_tiles(model, degraded):
+def restore_tiles(model, degraded, ensemble=False):
     """Restore images of one size: uint8 (N, H, W, 3) -> uint8 (N, H, W, 3), any H and W.
 
-    Sides that the network cannot halve four times are padded by mirroring, and cropped again.
+    Sides that the network cannot halve four times are padded by mirroring, and cropped again. With `ensemble` the
+    output is the mean over the 8 symmetries of the square, see applying.with_symmetries.
     """
+    predict = applying.with_symmetries(lambda batch: np.asarray(model.predict_on_batch(batch)), ensemble, trust=False)
     height, width = degraded.shape[1:3]
     bottom, right = -height % networks.SIZE_MULTIPLE, -width % networks.SIZE_MULTIPLE
     restored = np.empty_like(degraded)
     for i in range(0, len(degraded), PREDICT_BATCH):
         batch = np.pad(degraded[i : i + PREDICT_BATCH], ((0, 0), (0, bottom), (0, right), (0, 0)), "symmetric")
-        output = model.predict_on_batch(batch.astype(np.float32) / util.DATA_RANGE)
-        restored[i : i + PREDICT_BATCH] = util.to_uint8(np.asarray(output)[:, :height, :width])
+        output = predict(batch.astype(np.float32) / util.DATA_RANGE)
+        restored[i : i + PREDICT_BATCH] = util.to_uint8(output[:, :height, :width])
     return restored
 
 
@@ -258,9 +269,10 @@ def _averaged(model):
 
 
 def _validate(model, validation_pair):
-    """Return the mean PSNR in dB over the validation tiles."""
+    """Return the mean PSNR in dB over the validation tiles, and whether the network returns its input."""
     target, degraded = validation_pair
-    return float(np.mean(util.psnr_of_mse(util.mse(target, restore_tiles(model, degraded)))))
+    restored = restore_tiles(model, degraded)
+    return float(np.mean(util.psnr_of_mse(util.mse(target, restored)))), util.nearly_equal(restored, degraded)
 
 
 def _save_best(path, model, psnr, update):

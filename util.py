@@ -268,6 +268,11 @@ def psnr_of_mse(value):
     return np.where(value == 0, PSNR_OF_EQUAL, psnr)
 
 
+def nearly_equal(images, others):
+    """Whether two uint8 arrays differ by rounding at most: by one gray level."""
+    return bool(np.abs(images.astype(np.int16) - others).max() <= 1)
+
+
 def ssim(target, restored):
     """SSIM of each tile, with scikit-image's defaults: uint8 (N, H, W, C) twice -> float64 (N,).
 
