@@ -61,6 +61,15 @@ class TileSet:
             ) from error
         return self._read([pairs[i] for i in train]), self._read([pairs[i] for i in validation])
 
+    def read_unseen(self, n_train, draw, n):
+        """Read up to n training tiles of images that a draw holds no tile of, from the end: (target, degraded)."""
+        pairs, sources = self._pairs("train", None), [tile["source"] for tile in self.manifest["tiles"]["train"]]
+        seen = set(sources[n_train * draw : n_train * (draw + 1)])
+        unseen = [i for i, source in enumerate(sources) if source not in seen][-n:]
+        if not unseen:
+            raise util.UserError(f"{self.directory} has no training image beside those of the {n_train} tiles")
+        return self._read([pairs[i] for i in unseen])
+
     def read_test(self, n_test):
         """Read the first n_test test tiles, all of them for None: (target, degraded)."""
         return self._read(self._pairs("test", n_test))

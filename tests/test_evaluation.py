@@ -86,24 +86,50 @@ def test_sr_x8_is_enlarged_by_eight(pool):
     assert classical.choose_settings("sr_x8", (target, target), pool) == {"lanczos": 8}
 
 
-def test_every_method_is_scored_on_the_same_tiles_and_a_loss_is_said():
+def test_every_method_is_scored_on_the_same_tiles_and_a_loss_is_said(tmp_path):
     target = smooth_tiles()
     degraded = noisy(target)
-    fields, images = evaluation.evaluate("noise_s64", (target, degraded), (target, degraded), lambda tiles: tiles)
-    assert list(images) == list(fields["methods"]) == [
-        "input", "non_local_means", "total_variation", "wavelet", "restored"]
+    fields, images = evaluation.evaluate("noise_s64", (target, degraded), (target, degraded), lambda tiles: tiles,
+                                         tmp_path)
+    assert list(fields["methods"]) == ["input", "non_local_means", "total_variation", "wavelet", "restored"]
+    assert list(images) == ["input", "restored"]
     assert {len(scores["psnr_tiles"]) for scores in fields["methods"].values()} == {N}
     assert fields["differences"]["restored - input"]["mean"] == 0
     assert fields["best_without_network"] in fields["warning"]
     assert "returns its input, but for rounding, and" in fields["warning"]
-    worse, _ = evaluation.evaluate("noise_s64", (target, degraded), (target, degraded), lambda tiles: tiles // 2)
+    worse, _ = evaluation.evaluate("noise_s64", (target, degraded), (target, degraded), lambda tiles: tiles // 2,
+                                   tmp_path)
     assert "dB worse than" in worse["warning"]
 
 
-def test_a_network_that_wins_gets_no_warning():
+def test_what_is_kept_for_the_next_network_belongs_to_the_same_tiles(tmp_path):
+    target = smooth_tiles()
+    pairs = [(target, np.stack([degrade(tile, "sr_x4", None) for tile in other])) for other in (target, 255 - target)]
+    first, again, other, validated = (
+        evaluation.evaluate("sr_x4", test, validation, lambda tiles: tiles, tmp_path)[0]["methods"]
+        for test, validation in ((pairs[0], pairs[0]), (pairs[0], pairs[0]), pairs, (pairs[1], pairs[0]))
+    )
+    assert first == again == other
+    assert validated["input"] != first["input"]
+    alone, _ = evaluation.evaluate("sr_x4", pairs[1], pairs[0], lambda tiles: tiles, tmp_path / "empty")
+    assert validated == alone["methods"]
+
+
+def test_the_self_ensemble_is_a_method_of_its_own(tmp_path):
     target = smooth_tiles()
     degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
-    fields, _ = evaluation.evaluate("sr_x4", (target, degraded), (target, degraded), lambda tiles: target)
+    fields, _ = evaluation.evaluate("sr_x4", (target, degraded), (target, degraded), lambda tiles: degraded, tmp_path,
+                                    lambda tiles: target)
+    assert fields["methods"]["restored_ensemble"]["psnr"] == util.PSNR_OF_EQUAL
+    assert fields["differences"]["restored_ensemble - lanczos"]["mean"] > 0
+    assert fields["best_without_network"] == "lanczos"
+    assert "dB better" in fields["warning"]
+
+
+def test_a_network_that_wins_gets_no_warning(tmp_path):
+    target = smooth_tiles()
+    degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
+    fields, _ = evaluation.evaluate("sr_x4", (target, degraded), (target, degraded), lambda tiles: target, tmp_path)
     assert fields["warning"] is None
     assert fields["methods"]["restored"]["psnr"] == util.PSNR_OF_EQUAL
 

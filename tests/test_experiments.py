@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+import experiments
 from experiments import Experiment, split_validation
 
 
@@ -10,7 +11,7 @@ def test_every_field_has_a_part_in_the_name():
     others = [
         replace(base, dataset="div2k"), replace(base, task="sr_x8"), replace(base, model="unet"),
         replace(base, n_train=10), replace(base, n_updates=10), replace(base, batch_size=2),
-        replace(base, learning_rate=1e-3), replace(base, dropout=0.0), replace(base, width=8),
+        replace(base, learning_rate=2e-3), replace(base, dropout=0.1), replace(base, width=8),
         replace(base, seed=1), replace(base, draw=1),
     ]
     assert len({experiment.name for experiment in [base, *others]}) == 12
@@ -38,3 +39,31 @@ def test_one_image_cannot_be_split():
 
 def test_two_images_leave_one_to_train_on():
     assert split_validation(["a", "b", "a", "b", "a"]) == ([0, 2, 4], [1])
+
+
+def test_the_matrix_holds_each_experiment_of_the_issue_once():
+    matrix = experiments.matrix()
+    assert len({experiment.name for experiment in matrix}) == len(matrix)
+    for dataset, numbers in {"mars": (10, 100, 1_000, 10_000), "div2k": (10, 100, 799)}.items():
+        for task in ("sr_x4", "sr_x8", "noise_s64"):
+            for n in numbers:
+                for model in (Experiment.model, experiments.BETTER):
+                    for recipe in ("paper", "fewdata"):
+                        found = [e for e in matrix if (e.dataset, e.task, e.n_train, e.model, e.recipe)
+                                 == (dataset, task, n, model, recipe)]
+                        repeated = recipe == "fewdata" and model == Experiment.model and n <= 100
+                        assert sorted(e.draw for e in found) == ([0, 1, 2] if repeated else [0])
+                        assert [e.seed for e in found] == [e.draw for e in found]
+
+
+def test_a_budget_scales_the_updates_and_the_name():
+    small, full = (experiments.matrix(budget)[0] for budget in (0.01, 1.0))
+    assert (small.n_updates, full.n_updates) == (400, 40_000)
+    assert small.name != full.name
+
+
+def test_an_ablation_changes_one_ingredient():
+    full = experiments.RECIPES["fewdata"]
+    for name, recipe in experiments.ABLATION.items():
+        changed = [field for field in vars(recipe) if getattr(recipe, field) != getattr(full, field)]
+        assert len(changed) == (0 if name == "fewdata" else 2 if name == "fewdata-no-crops" else 1)

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,21 @@ import util
 ROOT = Path(__file__).parents[1]
 
 
-def result_of(experiment):
-    def scores(psnr):
-        return {"psnr": psnr, "ssim": 0.5}
+FIRST = experiments.matrix()[0]
 
-    return {
-        "dataset": experiment.dataset, "task": experiment.task, "seed": experiment.seed, "n_test": 1000,
-        "warning": "it is worse",
-        "methods": {"input": scores(20.0), "lanczos": scores(20.5), "restored": scores(21.25)},
+
+def result_of(experiment, gain=1.25):
+    """A result whose tiles all gain the same over an input of 20 dB; the classical method gains half a dB."""
+    def scores(psnr):
+        return {"psnr": psnr, "psnr_of_mean_mse": psnr - 1, "ssim": 0.5, "psnr_tiles": [psnr] * 4}
+
+    return asdict(experiment) | {
+        "n_test": 1000, "warning": None if gain > 0.5 else "it is worse", "n_parameters": 1000, "seconds_train": 12.3,
+        "classical_settings": {"lanczos": 4}, "best_without_network": "lanczos",
+        "methods": {"input": scores(20.0), "lanczos": scores(20.5), "restored": scores(20 + gain)},
         "differences": {
-            "restored - input": {"mean": 1.25, "low": 1.0, "high": 1.5},
-            "restored - lanczos": {"mean": 0.75, "low": -0.25, "high": 1.0},
+            "restored - input": {"mean": gain, "low": gain - 0.25, "high": gain + 0.25},
+            "restored - lanczos": {"mean": gain - 0.5, "low": gain - 0.75, "high": gain - 0.25},
         },
         "data": {
             "archives": [{"file": "a.zip", "verified": False}],
@@ -44,47 +49,85 @@ def test_the_readme_shows_what_results_say(name):
     listed = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
     results = {Path(path).stem: json.loads(committed(path)) for path in listed.split()}
     text = committed(name)
-    block = figures.results_block(results, figures.TEXTS[name])
-    assert figures.replace_block(text, block, name) == text
+    assert figures.replace_blocks(text, figures.blocks(results, figures.TEXTS[name]), name) == text
 
 
-def test_a_missing_result_is_a_dash():
-    block = figures.results_block({}, figures.TEXTS["README.md"])
-    assert block.count("| — | — | — | — | — |") == len(experiments.MATRIX)
+@pytest.mark.parametrize("name", figures.TEXTS)
+def test_without_results_there_are_dashes_and_no_number(name):
+    for block, content in figures.blocks({}, figures.TEXTS[name]).items():
+        rows = content.splitlines()[2:]
+        cells = [cell.strip() for row in rows if row.startswith("|") for cell in row.strip("|").split("|")[1:]]
+        assert figures.MISSING in cells, block
+        assert not [cell for cell in cells if cell.startswith(("+", "-"))], block
 
 
-def test_a_result_is_shown_with_its_intervals_and_its_faults():
-    experiment = experiments.MATRIX[0]
-    block = figures.results_block({experiment.name: result_of(experiment)}, figures.TEXTS["README.md"])
-    row = block.splitlines()[2]
-    assert "20.00 / 0.500 | 20.50 / 0.500 (lanczos) | 21.25 / 0.500" in row
-    assert "+1.25 [+1.00, +1.50] | +0.75 [-0.25, +1.00]" in row
-    assert "not a published one: mars (a.zip)" in block
-    assert "`paper` trains 100,000 updates; these runs are shortened" in block
-    assert "mars sr_x4, seed 0: it is worse." in block
+def test_a_result_stands_in_its_place_with_its_intervals_and_its_faults():
+    loser = replace(FIRST, draw=1, seed=1)
+    results = {FIRST.name: result_of(FIRST), loser.name: result_of(loser, gain=0.25)}
+    content = figures.gains_block(results, figures.TEXTS["README.md"])
+    start = f"| mars | sr_x4 | fewdata | {figures.NETWORKS[figures.PAPER]} |"
+    row = next(line for line in content.splitlines() if line.startswith(start))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[6] == "+1.25 [+1.00, +1.50]<br>+0.75 [+0.50, +1.00]<br>(2 draws: +0.25 … +1.25)"
+    assert set(cells[4:]) == {cells[6], figures.MISSING}
+    assert "not a published one: mars (a.zip)" in content
+    assert "`paper` 6,000 / 100,000" in content
+    assert "mars sr_x4, fewdata, Inception-Unet+SRCNN535, n = 100, draw 1: it is worse." in content
+
+
+def test_goals_are_differences_on_the_same_tiles():
+    paper = experiments.with_recipe("paper", n_updates=6_000)
+    results = {FIRST.name: result_of(FIRST), paper.name: result_of(paper, gain=0.5)}
+    rows = figures.goals_block(results, figures.TEXTS["README.md"]).splitlines()
+    assert rows[2].split("|")[2].strip() == "+0.75 [+0.75, +0.75]"
+    assert rows[3].split("|")[2].strip() == figures.MISSING
+
+
+def test_the_curve_is_drawn_of_what_there_is():
+    for results in ({}, {FIRST.name: result_of(FIRST)}):
+        axes = figures.draw_curve(results).axes[0]
+        assert len(axes.containers) == len(results)
 
 
 def test_a_readme_without_markers_is_not_written():
     with pytest.raises(util.UserError, match=r"README\.md needs the lines"):
-        figures.replace_block("no markers", "block", "README.md")
+        figures.replace_blocks("no markers", {"gains": "block"}, "README.md")
 
 
 def test_reproduce_skips_what_has_a_result_and_stops_at_a_failure(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
-    first, second = experiments.MATRIX[:2]
+    first, second = experiments.matrix()[:2]
     (tmp_path / "results" / f"{first.name}.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     done = subprocess.run([sys.executable, str(ROOT / "reproduce.py")], capture_output=True, text=True)
     assert done.returncode == 2
-    assert f"{first.name}: has a result" in done.stdout
+    assert f"1 of {len(experiments.matrix())} experiments have a result" in done.stdout
+    assert first.name not in done.stdout
     assert "there is no data set mars" in done.stderr
     assert f"{second.name} failed" in done.stderr
+
+
+def test_reproduce_lists_and_chooses_by_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    reproduce.main(["--list", "--only", "mars", "fewdata", "n100-", "--budget", "0.5"])
+    *lines, summary = capsys.readouterr().out.splitlines()
+    assert lines
+    for line in lines:
+        assert line.startswith("missing  mars-")
+        assert "-fewdata-n100-u20000-" in line or "edsr" in line or "care" in line or "dncnn" in line
+    assert summary == f"0 of {len(lines)} experiments have a result"
+    with pytest.raises(util.UserError, match="no experiment has nothing"):
+        reproduce.main(["--only", "nothing"])
+    for budget in ("0", "2", "x"):
+        with pytest.raises(SystemExit):
+            reproduce.main(["--budget", budget])
+        assert "is not a number above 0" in capsys.readouterr().err
 
 
 def test_an_experiment_survives_the_command_line(monkeypatch):
     import inception2
 
-    experiment = experiments.MATRIX[2]
+    experiment = experiments.matrix()[2]
     options = inception2.build_parser().parse_args(["train", *reproduce.arguments(experiment)])
     assert all(getattr(options, field) == value for field, value in vars(experiment).items())
 

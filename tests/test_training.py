@@ -14,12 +14,15 @@ import pytest
 import batches
 import training
 import util
-from download_module.degrade import degrade
+from download_module.degrade import degrade, downscale
 from download_module.disk import lock
-from experiments import RECIPES, Experiment
+from experiments import RECIPES, Recipe, with_recipe
 
 ROOT = Path(__file__).parents[1]
-TINY = Experiment(dataset="tiny", n_train=12, n_updates=12, width=4)
+TINY = with_recipe("paper", dataset="tiny", n_train=12, n_updates=12, width=4)
+FEW = with_recipe("fewdata", dataset="tiny", n_train=12, n_updates=12, width=4)
+PLAIN = Recipe(n_updates=1, batch_size=1, learning_rate=1e-3, dropout=0.0)
+AUGMENTED = replace(PLAIN, symmetries=True, permute_channels=True, fresh_noise=True)
 
 
 def pair(n=6, size=32, seed=0):
@@ -39,10 +42,10 @@ def assert_same(left, right):
 
 def test_a_batch_pairs_each_tile_with_its_own_target():
     for update in range(10):
-        for options in ({}, {"augment": True, "crop": 16}):
-            target, degraded = batches.draw_batch(pair(), update, replace(TINY, batch_size=4), **options)
+        for recipe in (PLAIN, replace(AUGMENTED, crop=16)):
+            target, degraded = batches.draw_batch(pair(), update, replace(TINY, batch_size=4), recipe)
             np.testing.assert_allclose(target * 255, 5 + 3 * degraded * 255, atol=1e-3)
-            assert target.shape == (4, *(options.get("crop", 32),) * 2, 3)
+            assert target.shape == (4, *(recipe.crop or 32,) * 2, 3)
             assert target.dtype == degraded.dtype == np.float32
             assert 0 <= degraded.min() <= target.max() <= 1
 
@@ -52,8 +55,9 @@ def test_crops_keep_the_grid_of_the_low_resolution():
     rng = np.random.default_rng(0)
     target = rng.integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)
     degraded = np.stack([degrade(tile, "sr_x8", None) for tile in target])
+    recipe = replace(AUGMENTED, crop=96)
     for update in range(8):
-        batch = batches.draw_batch((target, degraded), update, TINY, augment=True, crop=96)
+        batch = batches.draw_batch((target, degraded), update, replace(TINY, task="sr_x8"), recipe)
         again = degrade(np.rint(batch[0][0] * 255).astype(np.uint8), "sr_x8", None)[32:-32, 32:-32]
         np.testing.assert_allclose(again, batch[1][0, 32:-32, 32:-32] * 255, atol=2.5)  # rounding twice
 
@@ -61,27 +65,38 @@ def test_crops_keep_the_grid_of_the_low_resolution():
 def test_noise_is_drawn_anew_for_each_batch():
     clean = np.full((1, 32, 32, 3), 128, np.uint8)
     experiment = replace(TINY, task="noise_s64")
-    first, second = (batches.draw_batch((clean, clean), update, experiment, augment=True) for update in (0, 1))
+    first, second = (batches.draw_batch((clean, clean), update, experiment, AUGMENTED) for update in (0, 1))
     np.testing.assert_array_equal(first[0], second[0])
     assert 45 < 255 * (first[1] - second[1]).std() / 2**0.5 < 64  # clipping takes some of the 64
 
 
 def test_augmentation_shows_all_symmetries_and_channel_orders():
     tile = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
-    seen = {batches.draw_batch((tile, tile), update, TINY, augment=True)[0].tobytes() for update in range(600)}
+    seen = {batches.draw_batch((tile, tile), update, TINY, AUGMENTED)[0].tobytes() for update in range(600)}
     assert len(seen) == 8 * 6
+
+
+def test_a_shrunk_tile_is_a_pair_like_any_other():
+    target = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), dtype=np.uint8)
+    pair = target, np.stack([degrade(target[0], "sr_x4", None)])
+    batch = batches.draw_batch(pair, 0, TINY, replace(PLAIN, shrunk=1.0, crop=64))
+    small = downscale(target[0], 2)
+    np.testing.assert_array_equal(np.rint(255 * batch[0][0]), small)
+    np.testing.assert_array_equal(np.rint(255 * batch[1][0]), degrade(small, "sr_x4", None))
+    noisy = batches.draw_batch(pair, 0, replace(TINY, task="noise_s64"), replace(PLAIN, shrunk=1.0))
+    assert noisy[0].shape == (1, 128, 128, 3)
 
 
 def test_each_epoch_shows_every_tile_once_in_a_new_order():
     data = (np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1),) * 2
-    order = [round(batches.draw_batch(data, update, TINY)[0].item() * 255) for update in range(12)]
+    order = [round(batches.draw_batch(data, update, TINY, PLAIN)[0].item() * 255) for update in range(12)]
     assert sorted(order[:6]) == sorted(order[6:]) == list(range(6))
     assert order[:6] != order[6:]
 
 
 def test_the_order_depends_on_the_seed_and_the_update_only():
     experiments = [replace(TINY, seed=seed, batch_size=4) for seed in (0, 0, 1)]
-    first, again, other = (batches.draw_batch(pair(), 7, experiment)[0] for experiment in experiments)
+    first, again, other = (batches.draw_batch(pair(), 7, experiment, PLAIN)[0] for experiment in experiments)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -97,7 +112,7 @@ def test_training_learns_the_planted_relation(tmp_path):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe):
-    experiment = replace(TINY, recipe=recipe, batch_size=RECIPES[recipe].batch_size, dropout=0.2)
+    experiment = with_recipe(recipe, dataset="tiny", n_train=12, n_updates=12, width=4, dropout=0.2)
     pairs = pair(size=64), pair(2, size=64)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     training.train(experiment, *pairs, straight, "data")
@@ -126,7 +141,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe)
 @pytest.mark.slow
 def test_sigkill_at_any_moment_changes_no_weight(workplace):
     command = [sys.executable, str(ROOT / "inception2.py"), "--dataset", "tiny", "--n-train", "12", "--width", "4",
-               "--n-updates", "400"]
+               "--n-updates", "400", "--recipe", "paper"]
     name = replace(TINY, n_updates=400).name
     killed = 0
     for wait in (0.05, 0.3):
@@ -148,7 +163,7 @@ def test_sigkill_at_any_moment_changes_no_weight(workplace):
 
 def test_few_data_training_never_ends_below_its_input(tmp_path):
     """The untouched input is a candidate: an absurd learning rate leaves the network the identity."""
-    experiment = replace(TINY, recipe="fewdata", learning_rate=1e4, n_updates=4, width=4)
+    experiment = replace(FEW, learning_rate=1e4, n_updates=4)
     target, degraded = pair(size=64)
     model = training.train(experiment, (target, degraded), (degraded, degraded), tmp_path, "data")
     np.testing.assert_array_equal(training.restore_tiles(model, target), target)
@@ -156,7 +171,7 @@ def test_few_data_training_never_ends_below_its_input(tmp_path):
 
 
 def test_few_data_training_leaves_the_identity_and_keeps_the_best_average(tmp_path):
-    experiment = replace(TINY, recipe="fewdata", learning_rate=3e-3, n_updates=60, width=8, batch_size=2, dropout=0.0)
+    experiment = replace(FEW, learning_rate=3e-3, n_updates=60, width=8, batch_size=2)
     validation = pair(2, size=64, seed=1)
     model = training.train(experiment, pair(size=64), validation, tmp_path, "data")
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

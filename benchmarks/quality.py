@@ -1,0 +1,53 @@
+"""Train a small network for a few seconds with five seeds, and set the bound that the test suite holds it to.
+
+    python3 -m benchmarks.quality   # two minutes, after download.py --dataset sample
+
+Writes results/quality.json: the gain over bicubic on the test tiles of `sample` for each seed, and a bound that a run
+with any seed should pass: as far below the worst of them as the best is above it. tests/test_quality.py trains seed 0
+again: a change that makes training worse fails it.
+"""
+
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import backend
+import util
+from experiments import with_recipe
+from tileset import TileSet
+
+EXPERIMENT = with_recipe("fewdata", dataset="sample", width=32, n_updates=300)
+RESULT = Path("results") / "quality.json"
+N_SEEDS = 5
+
+
+def main():
+    backend.start_keras()
+    import training
+
+    with tempfile.TemporaryDirectory() as directory:
+        gains = [gain("datasets", Path(directory) / str(seed), seed) for seed in range(N_SEEDS)]
+    util.write_json(RESULT, {
+        "experiment": EXPERIMENT.name, "gains": gains, "bound": round(2 * min(gains) - max(gains), 4),
+        **training.describe(),
+    })
+    print(f"gains {gains} dB\nwritten: {RESULT}")
+
+
+def gain(data_dir, run_dir, seed):
+    """Train with one seed and return the mean gain over the input on all test tiles, in dB."""
+    import training
+
+    data = TileSet(data_dir, EXPERIMENT.dataset, EXPERIMENT.task)
+    pairs = data.read_train(EXPERIMENT.n_train, EXPERIMENT.draw)
+    target, degraded = data.read_test(None)
+    model = training.train(replace(EXPERIMENT, seed=seed), *pairs, run_dir, data.id)
+    psnrs = [util.psnr_of_mse(util.mse(target, image)) for image in (training.restore_tiles(model, degraded), degraded)]
+    return round(float(np.mean(np.subtract(*psnrs))), 4)
+
+
+if __name__ == "__main__":
+    sys.exit(util.run_cli(main))

@@ -1,0 +1,84 @@
+"""What figures.py writes into the two READMEs beside the numbers. Standard library only."""
+
+TEXTS = {
+    "README.md": {
+        "gains": ("data", "task", "recipe", "network", "n = {}"),
+        "gains_unit": "Gain in PSNR over the input and, in the second line, over the best classical method on the same "
+                      "tiles; dB, means over all test tiles ({n}), with 95 % bootstrap intervals of the paired "
+                      "differences. Where three draws (other tiles, other seeds) were run: the range of their gains. "
+                      "{missing} of {all} experiments have not been run yet (—).",
+        "budget": "Shortened runs: {budget:.0%} of the updates of a recipe, that is {updates}.",
+        "warned": "{name}: {warning}.",
+        "unverified": "Made from archives whose SHA-256 is not a published one: {names}.",
+        "few": "{name}: {made:,} training tiles in the set, from {images:,} images{most}.",
+        "most": "; n = {n:,} stands in the column 1,000",
+        "scores": ("data", "recipe", "network", "input", "best classical", "n = {}"),
+        "predecessor": "DIV2K of the predecessor, aliased input",
+        "scores_unit": "PSNR in dB of the mean squared error over all tiles, as in the predecessor's table, and mean "
+                       "SSIM. The predecessor's inputs were made with another filter and its tiles were others: its "
+                       "row stands beside ours, it cannot be compared number by number.",
+        "goals": ("difference of PSNR on the same test tiles",),
+        "goal_rows": ("fewdata, n = 100, over paper, n = 100", "fewdata, n = 100, over paper, most tiles",
+                      "fewdata, n = 10, over paper, most tiles", "fewdata, n = 10, over the best classical",
+                      "fewdata, n = 100, over the best classical", "Inception-Unet+ResNet over the paper's network, "
+                      "fewdata, n = 100, in less time", "self-ensemble over a single run, fewdata, n = 100"),
+        "goals_unit": "dB, with 95 % intervals. The paper's network, unless said otherwise. Most tiles: 10,000 (mars), "
+                      "799 (div2k).",
+        "models": ("network", "parameters", "updates", "seconds", "{}"),
+        "models_unit": "Mars, n = 100, recipe fewdata: gain over the input in dB with 95 % intervals. The number of "
+                       "updates is chosen so that all but the first train about as long as Inception-Unet+ResNet; the "
+                       "seconds are those of the first task, on one core beside another job.",
+        "ablation": ("change to fewdata", "{} {}"),
+        "changes": {
+            "dropout": "dropout 0.2", "mae": "mean absolute error", "no-symmetries": "no turning and mirroring",
+            "no-channels": "no permuted channels", "no-crops": "whole tiles, batch 1",
+            "no-schedule": "constant learning rate", "no-averaging": "last weights, no averaging or choice",
+            "no-standardising": "no standardised layers", "no-fresh-noise": "fixed noise",
+            "shrunk": "a quarter of the tiles shrunk",
+        },
+        "full": "none: mean gain over the input",
+        "ablation_unit": "Validation tiles ({n}), not test tiles; n = 100, {updates:,} updates, half the width, one "
+                         "seed. First row: gain over the input in dB. Other rows: what the change adds to it, with "
+                         "95 % intervals over tiles.",
+        "sample": "`make run`: sample, n = {n}, {updates:,} updates: {gain} dB over bicubic, {classical} dB over "
+                  "{best}.",
+    },
+}
+TEXTS["README.ja.md"] = TEXTS["README.md"] | {
+    "gains": ("データ", "タスク", "レシピ", "ネットワーク", "n = {}"),
+    "gains_unit": "入力に対する PSNR の差、2 行目は最良の古典的手法に対する差。dB、全テストタイル（{n}）の平均、"
+                  "対応のある差の 95 % ブートストラップ区間つき。3 回の抽出（別のタイルと種）がある所はその範囲も示す。"
+                  "全 {all} 実験のうち {missing} は未実行（—）。",
+    "budget": "短縮した学習: 各レシピの更新回数の {budget:.0%}、すなわち {updates}。",
+    "warned": "{name}: プログラムの警告 “{warning}”。",
+    "unverified": "SHA-256 を公開値で確かめられないアーカイブから作成: {names}。",
+    "few": "{name}: 学習タイルは {made:,} 枚、画像 {images:,} 枚から作成{most}。",
+    "most": "。n = {n:,} は 1,000 の列に示す",
+    "scores": ("データ", "レシピ", "ネットワーク", "入力", "古典的手法の最良", "n = {}"),
+    "predecessor": "前身の DIV2K（エイリアスのある入力）",
+    "scores_unit": "PSNR (dB) は前身の表と同じく全タイルの平均二乗誤差から求め、SSIM は平均。前身の入力は別のフィルタで"
+                   "作られ、タイルも異なるため、数値どうしの比較はできない。",
+    "goals": ("同じテストタイルでの PSNR の差",),
+    "goal_rows": ("fewdata n = 100 − paper n = 100", "fewdata n = 100 − paper 最多タイル",
+                  "fewdata n = 10 − paper 最多タイル", "fewdata n = 10 − 古典的手法の最良",
+                  "fewdata n = 100 − 古典的手法の最良",
+                  "Inception-Unet+ResNet − 論文のネットワーク（fewdata n = 100、より短い時間）",
+                  "自己アンサンブル − 単独（fewdata n = 100）"),
+    "goals_unit": "dB、95 % 区間つき。特に断らない限り論文のネットワーク。最多タイル: mars 10,000、div2k 799。",
+    "models": ("ネットワーク", "パラメータ数", "更新回数", "秒", "{}"),
+    "models_unit": "Mars、n = 100、レシピ fewdata。入力に対する差 (dB)、95 % 区間つき。更新回数は、最初の行を除き"
+                   "学習時間が Inception-Unet+ResNet とほぼ等しくなるように選んだ。秒は最初のタスクの値で、"
+                   "別のジョブと並行した 1 コアでの測定。",
+    "ablation": ("fewdata からの変更", "{} {}"),
+    "changes": {
+        "dropout": "ドロップアウト 0.2", "mae": "平均絶対誤差", "no-symmetries": "回転・反転なし",
+        "no-channels": "色チャネルの並べ替えなし", "no-crops": "タイル全体、バッチ 1",
+        "no-schedule": "学習率一定", "no-averaging": "平均も選択もせず最後の重み",
+        "no-standardising": "層の標準化なし", "no-fresh-noise": "ノイズ固定", "shrunk": "4 分の 1 のタイルを縮小",
+    },
+    "full": "なし: 入力に対する平均の差",
+    "ablation_unit": "テストではなく検証用タイル（{n} 枚）。n = 100、{updates:,} 更新、幅は半分、種は 1 つ。最初の行は"
+                     "入力に対する差 (dB)、他の行は変更による増減、タイルに関する 95 % 区間つき。",
+    "sample": "`make run`: sample、n = {n}、{updates:,} 更新。バイキュービックより {gain} dB、"
+              "{best} より {classical} dB。",
+}
