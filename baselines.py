@@ -19,7 +19,7 @@ def edsr(x, width, last, n_blocks, shuffles):
     """
     x = features = _conv(x, width, 3 * UNSHUFFLE, strides=UNSHUFFLE)              # (N, H/4, W/4, width)
     for block in range(n_blocks):
-        x = residual_block(x, width, last, name=f"block{block}")
+        x = _residual_block(x, width, last, f"block{block}")
     x = layers.Add()([features, _conv(x, width)])
     if shuffles == (UNSHUFFLE,):
         return layers.Conv2DTranspose(3, 3 * UNSHUFFLE, UNSHUFFLE, padding="same", name="edsr_out", **last)(x)
@@ -28,11 +28,10 @@ def edsr(x, width, last, n_blocks, shuffles):
     return layers.Conv2D(3, 3, padding="same", name="edsr_out", **last)(x)
 
 
-def residual_block(x, width, last, dropout=0.0, name=None):
+def _residual_block(x, width, last, name):
     """The input plus two convolutions with a ReLU between them: (N, h, w, width) -> the same shape."""
-    y = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"{name}_first")(x)
-    y = layers.Dropout(dropout, name=f"{name}_dropout")(y)
-    return layers.Add(name=name)([x, layers.Conv2D(width, 3, padding="same", name=f"{name}_out", **last)(y)])
+    y = layers.ReLU()(_conv(x, width))
+    return layers.Add()([x, layers.Conv2D(width, 3, padding="same", name=f"{name}_out", **last)(y)])
 
 
 def dncnn(x, width, last, n_layers=17):

@@ -40,7 +40,7 @@ RECIPES = {
     "paper": Recipe(n_updates=100_000, batch_size=1, learning_rate=5e-4, dropout=0.2),
     # What a user with few tiles should take; results/ablation-*.json has what each ingredient gives.
     "fewdata": Recipe(
-        n_updates=40_000, batch_size=4, learning_rate=1e-3, dropout=0.0, start_at_identity=True, standardise=True,
+        n_updates=50_000, batch_size=4, learning_rate=2e-3, dropout=0.0, start_at_identity=True, standardise=True,
         warmup=0.05, clip_norm=1.0, averaging=0.995, symmetries=True, permute_channels=True, fresh_noise=True, crop=64,
     ),
 }
@@ -148,7 +148,7 @@ ABLATION = {"fewdata": RECIPES["fewdata"]} | {
     f"fewdata-{name}": replace(RECIPES["fewdata"], **changes) for name, changes in _CHANGES.items()
 }
 CELLS = tuple((dataset, task) for dataset in ("mars", "div2k") for task in ("sr_x4", "sr_x8", "noise_s64"))
-BETTER = "inception_unet_resnet"
+BETTER = "inception_unet_halved"
 
 QUICK = with_recipe("fewdata", dataset="sample", n_updates=2_000)  # what `make run` trains
 

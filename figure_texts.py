@@ -20,13 +20,13 @@ TEXTS = {
         "goals": ("difference of PSNR on the same test tiles",),
         "goal_rows": ("fewdata, n = 100, over paper, n = 100", "fewdata, n = 100, over paper, most tiles",
                       "fewdata, n = 10, over paper, most tiles", "fewdata, n = 10, over the best classical",
-                      "fewdata, n = 100, over the best classical", "Inception-Unet+ResNet over the paper's network, "
+                      "fewdata, n = 100, over the best classical", "Inception-Unet, halved over the paper's network, "
                       "fewdata, n = 100, in less time", "self-ensemble over a single run, fewdata, n = 100"),
         "goals_unit": "dB, with 95 % intervals. The paper's network, unless said otherwise. Most tiles: 10,000 (mars), "
                       "799 (div2k).",
         "models": ("network", "parameters", "updates", "seconds", "{}"),
         "models_unit": "Mars, n = 100, recipe fewdata: gain over the input in dB with 95 % intervals. The number of "
-                       "updates is chosen so that all but the first train about as long as Inception-Unet+ResNet; the "
+                       "updates is chosen so that all but the first train about as long as Inception-Unet, halved; the "
                        "seconds are those of the first task, on one core beside another job.",
         "ablation": ("change to fewdata", "{} {}"),
         "changes": {
@@ -62,12 +62,12 @@ TEXTS["README.ja.md"] = TEXTS["README.md"] | {
     "goal_rows": ("fewdata n = 100 − paper n = 100", "fewdata n = 100 − paper 最多タイル",
                   "fewdata n = 10 − paper 最多タイル", "fewdata n = 10 − 古典的手法の最良",
                   "fewdata n = 100 − 古典的手法の最良",
-                  "Inception-Unet+ResNet − 論文のネットワーク（fewdata n = 100、より短い時間）",
+                  "Inception-Unet, halved − 論文のネットワーク（fewdata n = 100、より短い時間）",
                   "自己アンサンブル − 単独（fewdata n = 100）"),
     "goals_unit": "dB、95 % 区間つき。特に断らない限り論文のネットワーク。最多タイル: mars 10,000、div2k 799。",
     "models": ("ネットワーク", "パラメータ数", "更新回数", "秒", "{}"),
     "models_unit": "Mars、n = 100、レシピ fewdata。入力に対する差 (dB)、95 % 区間つき。更新回数は、最初の行を除き"
-                   "学習時間が Inception-Unet+ResNet とほぼ等しくなるように選んだ。秒は最初のタスクの値で、"
+                   "学習時間が Inception-Unet, halved とほぼ等しくなるように選んだ。秒は最初のタスクの値で、"
                    "別のジョブと並行した 1 コアでの測定。",
     "ablation": ("fewdata からの変更", "{} {}"),
     "changes": {

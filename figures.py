@@ -23,7 +23,7 @@ PAPER = experiments.Experiment.model
 # What the predecessor of the paper published: DIV2K, x4, 128x128 tiles, inputs made with an aliased bilinear filter.
 PREDECESSOR = {"input": (24.07, 0.759), 100: (24.10, 0.759), 1_000: (24.44, 0.771), 10_000: (24.70, 0.775)}
 NETWORKS = {
-    PAPER: "Inception-Unet+SRCNN535", BETTER: "Inception-Unet+ResNet", "edsr_8": "EDSR, 8 blocks",
+    PAPER: "Inception-Unet+SRCNN535", BETTER: "Inception-Unet, halved", "edsr_8": "EDSR, 8 blocks",
     "edsr_baseline": "EDSR-baseline", "care_unet": "CARE-like U-Net", "dncnn": "DnCNN",
 }
 

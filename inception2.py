@@ -31,7 +31,7 @@ from tileset import TileSet
 # The keys of networks.MODELS, repeated so that a wrong option is answered before Keras has loaded (a test
 # keeps the two equal).
 MODEL_NAMES = ("inception_unet_srcnn535", "inception_unet", "unet_srcnn535", "unet", "srcnn535",
-               "inception_unet_resnet", "edsr_8", "edsr_baseline", "dncnn", "care_unet")
+               "inception_unet_halved", "edsr_8", "edsr_baseline", "dncnn", "care_unet")
 WEIGHTS_HELP = "a name in weights/, or a .keras file that a training wrote"
 RUNS, RESULTS, ASSETS = Path("runs"), Path("results"), Path("assets")
 

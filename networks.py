@@ -1,7 +1,7 @@
 """The networks, as Keras models: parallel branches whose outputs are summed.
 
-    Inception-Unet+SRCNN535 = x + UNet(x) + SRCNN535(x), 805,638 parameters at width 64: the paper's
-    Inception-Unet+ResNet   = x + enlarge(f + UNet(f) + ResNet(f)), f: features at a quarter of the sides
+    Inception-Unet+SRCNN535  = x + UNet(x) + SRCNN535(x), 805,638 parameters at width 64: the paper's
+    halved                   = x + enlarge(UNet(f)) + enlarge(local(f)), f: features at half the sides
 
 Everything here is `keras.layers`, so the same code runs on TensorFlow, JAX or PyTorch (KERAS_BACKEND).
 Shapes: N batch, H and W height and width (multiples of 16), C = 3 channels; values are floats, 0..1 in.
@@ -13,7 +13,6 @@ from keras import layers
 
 import baselines
 import util
-from baselines import residual_block
 
 # The branches each network sums. The ablations of the paper leave one out.
 PAPER = {
@@ -23,7 +22,7 @@ PAPER = {
     "unet": ("unet",),
     "srcnn535": ("srcnn535",),
 }
-MODELS = (*PAPER, "inception_unet_resnet", *baselines.MODELS)
+MODELS = (*PAPER, "inception_unet_halved", *baselines.MODELS)
 # Four strides of 2: the sides of an input must be multiples of this.
 SIZE_MULTIPLE = 16
 
@@ -34,7 +33,7 @@ def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_
     Parameters
     ----------
     name : one of `MODELS`; another one raises KeyError
-    width : int, channels of the hidden layers (those named narrow have half as many, those named wide more)
+    width : int, channels of the hidden layers (those named narrow have half as many)
     dropout : float in [0, 1), the rate after every hidden layer; the networks of baselines.py have none and raise
         `util.UserError` for a rate above 0
     start_at_identity : bool, whether the last layers (of the branches, and of residual blocks) start at zero, so
@@ -54,8 +53,8 @@ def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_
             "srcnn535": lambda x: _srcnn535(x, width, dropout, last),
         }
         branches = [builders[branch](degraded) for branch in PAPER[name]]
-    elif name == "inception_unet_resnet":
-        branches = [degraded, _unet_resnet(degraded, width, dropout, last)]
+    elif name == "inception_unet_halved":
+        branches = [degraded, *_halved(degraded, width, dropout, last)]
     else:
         if dropout:
             raise util.UserError(f"{name} has no dropout: add --dropout 0, or take the recipe fewdata")
@@ -118,23 +117,22 @@ def _srcnn535(x, width, dropout, last):
     return layers.Conv2D(3, 5, padding="same", name="srcnn_out", **last)(x)      # (N, H, W, 3)
 
 
-def _unet_resnet(x, width, dropout, last, n_blocks=6):
-    """Both views at a quarter of the sides: a U-Net that sees far, and residual blocks (see baselines.edsr)."""
-    wide = width * 3 // 2
-    features = local = layers.Conv2D(width, 12, strides=4, padding="same", name="features")(x)
-    for block in range(n_blocks):                                                # (N, H/4, W/4, width)
-        local = residual_block(local, width, last, dropout, f"resnet{block}")
-    local = layers.Conv2D(width, 3, padding="same", name="resnet")(local)
-    x = _hidden(features, layers.Conv2D, wide, 3, dropout, "unet_down0", strides=2)
-    x = skip = residual_block(x, wide, last, dropout, "unet_down0_block")        # (N, H/8, W/8, wide)
-    x = _hidden(x, layers.Conv2D, wide, 3, dropout, "unet_down1", strides=2)
-    for block in range(2):
-        x = residual_block(x, wide, last, dropout, f"unet_bottom{block}")        # (N, H/16, W/16, wide)
-    x = _hidden(x, layers.Conv2DTranspose, wide, 4, dropout, "unet_up1", strides=2)
-    x = residual_block(layers.Add(name="unet_skip")([x, skip]), wide, last, dropout, "unet_up1_block")
-    x = layers.Conv2DTranspose(width, 4, strides=2, padding="same", name="unet_up0")(x)
-    x = layers.Add(name="views")([features, local, x])                           # (N, H/4, W/4, width)
-    return layers.Conv2DTranspose(3, 12, strides=4, padding="same", name="enlarge_out", **last)(x)
+def _halved(x, width, dropout, last):
+    """Both branches of the paper on features at half the sides: a quarter of the arithmetic a layer."""
+    features = local = _hidden(x, layers.Conv2D, width, 6, dropout, "features", strides=2)
+    for depth in range(3):                                                       # (N, H/2, W/2, width)
+        local = _hidden(local, layers.Conv2D, width, 3, dropout, f"local{depth}")
+    x, skips = features, []
+    for depth in range(3):
+        x = _hidden(x, layers.Conv2D, width, 5, dropout, f"unet_down{depth}", strides=2)
+        skips.append(x)                                                          # H/4, H/8, H/16
+    x = _hidden(x, layers.Conv2D, width, 3, dropout, "unet_bottom")              # (N, H/16, W/16, width)
+    for depth in reversed(range(3)):
+        x = layers.Add(name=f"unet_skip{depth}")([x, skips[depth]])
+        x = _hidden(x, layers.Conv2DTranspose, width, 5, dropout, f"unet_up{depth}", strides=2)
+    x = _hidden(x, layers.Conv2D, width, 3, dropout, "unet_top")                 # (N, H/2, W/2, width)
+    return [layers.Conv2DTranspose(3, 6, strides=2, padding="same", name=f"{name}_out", **last)(branch)
+            for name, branch in (("local", local), ("unet", x))]                 # (N, H, W, 3) each
 
 
 def _hidden(x, layer, filters, kernel, dropout, name, strides=1):
