@@ -158,13 +158,16 @@ N_MAX = {"mars": 10_000, "div2k": 799}  # the most tiles there are; the archives
 N_TRAIN = {"mars": (10, 100, 1_000, 10_000), "div2k": (10, 100, 799)}
 CURVE = (10, 30, 100, 300, 1_000, 10_000)  # tiles of the quality-versus-n curve, Mars sr_x4
 N_DRAWS = 3  # for fewdata with the paper's network, up to 100 tiles
-# Compared at n = 100 on Mars, all with the recipe fewdata. Value: how many updates of it cost as much as one of BETTER,
-# as `python3 -m benchmarks.speed` measured (results/benchmark_speed.json), so that all train for the same seconds.
-EQUAL_SECONDS = {"edsr_8": 1.0, "edsr_baseline": 1.0, "care_unet": 1.0, "dncnn": 1.0}
+# Updates in the time that the paper's network takes for one, as `python3 -m benchmarks.speed` measured them on one core
+# (results/benchmark_speed.json): all networks of a table train for the same seconds.
+EQUAL_SECONDS = {BETTER: 1.6, "edsr_8": 2.0, "edsr_baseline": 0.8, "care_unet": 0.5, "dncnn": 0.18}
 
 
 def matrix(budget=BUDGET):
-    """Return the experiments of the README, the most telling first, each shortened to `budget` (0..1] of its recipe."""
+    """Return the experiments of the README, the most telling first.
+
+    budget : float in (0, 1], part of the updates of each recipe; see also `EQUAL_SECONDS`
+    """
     paper, ours = Experiment.model, BETTER
     cells = [{"dataset": dataset, "task": task} for dataset, task in CELLS]
     wanted = [  # (recipe, options): first what the goals compare, then what a user takes, then the rest

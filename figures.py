@@ -105,7 +105,9 @@ def gains_block(results, texts):
     )]
     updates = ", ".join(f"`{name}` {round(BUDGET * recipe.n_updates):,} / {recipe.n_updates:,}"
                         for name, recipe in RECIPES.items())
-    notes.append(texts["budget"].format(budget=BUDGET, updates=updates))
+    notes.append(texts["budget"].format(
+        budget=BUDGET, updates=updates, faster=experiments.EQUAL_SECONDS[BETTER],
+    ))
     notes += [
         texts["warned"].format(warning=result["warning"], name=f"{result['dataset']} {result['task']}, "
                                f"{result['recipe']}, {NETWORKS[result['model']]}, n = {result['n_train']:,}, "

@@ -1,7 +1,7 @@
 """The networks, as Keras models: parallel branches whose outputs are summed.
 
     Inception-Unet+SRCNN535  = x + UNet(x) + SRCNN535(x), 805,638 parameters at width 64: the paper's
-    halved                   = x + enlarge(UNet(f)) + enlarge(local(f)), f: features at half the sides
+    halved                   = x + enlarge(UNet(f)) + enlarge(f + local(f)), f: features at half the sides
 
 Everything here is `keras.layers`, so the same code runs on TensorFlow, JAX or PyTorch (KERAS_BACKEND).
 Shapes: N batch, H and W height and width (multiples of 16), C = 3 channels; values are floats, 0..1 in.
@@ -118,10 +118,15 @@ def _srcnn535(x, width, dropout, last):
 
 
 def _halved(x, width, dropout, last):
-    """Both branches of the paper on features at half the sides: a quarter of the arithmetic a layer."""
-    features = local = _hidden(x, layers.Conv2D, width, 6, dropout, "features", strides=2)
-    for depth in range(3):                                                       # (N, H/2, W/2, width)
+    """Both branches of the paper on features at half the sides: a quarter of the arithmetic a layer.
+
+    The linear features go around the local branch: a linear filter is learned at once, which noise needs most.
+    """
+    linear = layers.Conv2D(width, 6, strides=2, padding="same", name="linear")(x)
+    features = local = layers.ReLU(name="features")(linear)                      # (N, H/2, W/2, width)
+    for depth in range(3):
         local = _hidden(local, layers.Conv2D, width, 3, dropout, f"local{depth}")
+    local = layers.Add(name="local")([local, linear])
     x, skips = features, []
     for depth in range(3):
         x = _hidden(x, layers.Conv2D, width, 5, dropout, f"unet_down{depth}", strides=2)

@@ -14,7 +14,7 @@ import numpy as np
 import backend
 import util
 
-N_WARM_UP, N_UPDATES = 5, 20
+N_WARM_UP, N_UPDATES = 3, 10
 
 
 def main():

@@ -76,7 +76,7 @@ def test_a_result_stands_in_its_place_with_its_intervals_and_its_faults():
 
 
 def test_goals_are_differences_on_the_same_tiles():
-    paper = experiments.with_recipe("paper", n_updates=6_000)
+    paper = experiments.with_recipe("paper", n_updates=6_000, n_train=100)
     results = {FIRST.name: result_of(FIRST), paper.name: result_of(paper, gain=0.5)}
     rows = figures.goals_block(results, figures.TEXTS["README.md"]).splitlines()
     assert rows[2].split("|")[2].strip() == "+0.75 [+0.75, +0.75]"
