@@ -8,7 +8,7 @@ TEXTS = {
                       "differences. Where three draws (other tiles, other seeds) were run: the range of their gains. "
                       "{missing} of {all} experiments have not been run yet (—).",
         "budget": "Shortened runs: {budget:.0%} of the updates of a recipe, that is {updates}; the halved network "
-                  "gets {faster} times as many, which takes it as long.",
+                  "gets {faster} times as many, which take as long.",
         "warned": "{name}: {warning}.",
         "unverified": "Made from archives whose SHA-256 is not a published one: {names}.",
         "few": "{name}: {made:,} training tiles in the set, from {images:,} images{most}.",
@@ -26,9 +26,52 @@ TEXTS = {
         "goals_unit": "dB, with 95 % intervals. The paper's network, unless said otherwise. Most tiles: 10,000 (mars), "
                       "799 (div2k).",
         "models": ("network", "parameters", "updates", "seconds", "{}"),
-        "models_unit": "Mars、n = 100、レシピ fewdata。入力に対する差 (dB)、95 % 区間つき。更新回数は学習時間がほぼ等しく"
-                   "なるように選んだ（results/benchmark_speed.json）。秒は最初のタスクの値で、別のジョブと並行した"
-                   " 1 コアでの測定。",
+        "models_unit": "Mars, n = 100, recipe fewdata: gain over the input in dB with 95 % intervals. The number of "
+                       "updates is chosen so that all train for about the same time "
+                       "(results/benchmark_speed.json); the seconds are those of the first task, on one core beside "
+                       "another job.",
+        "ablation": ("change to fewdata", "{} {}"),
+        "changes": {
+            "dropout": "dropout 0.2", "mae": "mean absolute error", "no-symmetries": "no turning and mirroring",
+            "no-channels": "no permuted channels", "no-crops": "whole tiles, batch 1",
+            "no-schedule": "constant learning rate", "no-averaging": "last weights, no averaging or choice",
+            "no-standardising": "no standardised layers", "no-fresh-noise": "fixed noise",
+            "shrunk": "a quarter of the tiles shrunk",
+        },
+        "full": "none: mean gain over the input",
+        "ablation_unit": "Validation tiles ({n}), not test tiles; n = 100, {updates:,} updates, half the width, one "
+                         "seed. First row: gain over the input in dB. Other rows: what the change adds to it, with "
+                         "95 % intervals over tiles.",
+        "sample": "`make run`: sample, n = {n}, {updates:,} updates: {gain} dB over bicubic, {classical} dB over "
+                  "{best}.",
+    },
+}
+TEXTS["README.ja.md"] = TEXTS["README.md"] | {
+    "gains": ("データ", "タスク", "レシピ", "ネットワーク", "n = {}"),
+    "gains_unit": "入力に対する PSNR の差、2 行目は最良の古典的手法に対する差。dB、全テストタイル（{n}）の平均、"
+                  "対応のある差の 95 % ブートストラップ区間つき。3 回の抽出（別のタイルと種）がある所はその範囲も示す。"
+                  "全 {all} 実験のうち {missing} は未実行（—）。",
+    "budget": "短縮した学習: 各レシピの更新回数の {budget:.0%}、すなわち {updates}。halved は同じ時間でできる "
+              "{faster} 倍の回数。",
+    "warned": "{name}: プログラムの警告 “{warning}”。",
+    "unverified": "SHA-256 を公開値で確かめられないアーカイブから作成: {names}。",
+    "few": "{name}: 学習タイルは {made:,} 枚、画像 {images:,} 枚から作成{most}。",
+    "most": "。n = {n:,} は 1,000 の列に示す",
+    "scores": ("データ", "レシピ", "ネットワーク", "入力", "古典的手法の最良", "n = {}"),
+    "predecessor": "前身の DIV2K（エイリアスのある入力）",
+    "scores_unit": "PSNR (dB) は前身の表と同じく全タイルの平均二乗誤差から求め、SSIM は平均。前身の入力は別のフィルタで"
+                   "作られ、タイルも異なるため、数値どうしの比較はできない。",
+    "goals": ("同じテストタイルでの PSNR の差",),
+    "goal_rows": ("fewdata n = 100 − paper n = 100", "fewdata n = 100 − paper 最多タイル",
+                  "fewdata n = 10 − paper 最多タイル", "fewdata n = 10 − 古典的手法の最良",
+                  "fewdata n = 100 − 古典的手法の最良",
+                  "Inception-Unet, halved − 論文のネットワーク（fewdata n = 100、同じ学習時間）",
+                  "自己アンサンブル − 単独（fewdata n = 100）"),
+    "goals_unit": "dB、95 % 区間つき。特に断らない限り論文のネットワーク。最多タイル: mars 10,000、div2k 799。",
+    "models": ("ネットワーク", "パラメータ数", "更新回数", "秒", "{}"),
+    "models_unit": "Mars、n = 100、レシピ fewdata。入力に対する差 (dB)、95 % 区間つき。更新回数は学習時間が"
+                   "ほぼ等しくなるように選んだ（results/benchmark_speed.json）。秒は最初のタスクの値で、別のジョブと"
+                   "並行した 1 コアでの測定。",
     "ablation": ("fewdata からの変更", "{} {}"),
     "changes": {
         "dropout": "ドロップアウト 0.2", "mae": "平均絶対誤差", "no-symmetries": "回転・反転なし",
