@@ -10,14 +10,14 @@ help:
 	@echo "make test       set up, lint and run the whole test suite"
 	@echo "make lint       check the style of the code"
 	@echo "make reproduce  run the experiments of the README that have no result yet (needs the data sets)"
-	@echo "make figures    write the README's tables from results/"
+	@echo "make figures    write the README's tables, the curve and the rows of pictures from results/ and runs/"
 	@echo "make weights    put the trained networks into weights/ (after make reproduce)"
-	@echo "make benchmark  time the tiling and the restoring of a large image against the plain ways"
+	@echo "make benchmark  time the tiling, the restoring of a large image, and an update of each network"
 	@echo "make clean      remove the environment, outputs/ and caches; data sets, runs and results stay"
 
 run: $(VENV)/run
 	$(BIN)/python download.py --dataset sample
-	$(BIN)/python inception2.py --dataset sample --recipe fewdata --n-train 100 --n-updates 2000
+	$(BIN)/python inception2.py --dataset sample --n-train 100 --n-updates 2000
 
 test: lint
 	$(BIN)/python -m pytest
@@ -30,6 +30,7 @@ reproduce: $(VENV)/run
 
 figures: $(VENV)/run
 	$(BIN)/python figures.py
+	$(BIN)/python pictures.py
 
 weights: $(VENV)/run
 	$(BIN)/python publish.py
@@ -37,6 +38,7 @@ weights: $(VENV)/run
 benchmark: $(VENV)/run
 	$(BIN)/python -m benchmarks.tiles
 	$(BIN)/python -m benchmarks.restoring
+	$(BIN)/python -m benchmarks.speed
 
 clean:
 	rm -rf $(VENV) outputs .pytest_cache .ruff_cache

@@ -1,14 +1,15 @@
 """Train, evaluate and apply Inception-Unet+SRCNN535 on the tiles that download.py made.
 
     python3 inception2.py                              # the paper's network on Mars, x4, 100 tiles
+    python3 inception2.py --recipe paper               # as the paper trained it
     python3 inception2.py --task noise_s64 --n-train 1000
     python3 inception2.py evaluate runs/NAME/model.keras --dataset div2k
     python3 inception2.py restore IMAGE... --weights mars_sr_x4 --out outputs
     python3 inception2.py export onnx --weights mars_sr_x4
 
-The paper's 100,000 updates take two to three hours on two CPU cores; stop at any moment,
-the same command goes on from the last checkpoint. On Mars x4 with 100 tiles expect about +1.1 dB over the
-bicubic input. A run writes runs/NAME/ (checkpoint, logs, model.keras), results/NAME.json, assets/NAME.png.
+The 50,000 updates of the default recipe take about an hour on two CPU cores (--n-updates 3000: four minutes); stop at
+any moment, the same command goes on from the last checkpoint. A run writes runs/NAME/ (checkpoint, logs, model.keras),
+results/NAME.json, assets/NAME.png.
 """
 
 import argparse

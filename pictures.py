@@ -31,28 +31,34 @@ COLUMNS = (  # recipe, network, tiles, title
 def main():
     backend.start_keras()
     for task in TASKS:
-        path = Path("assets") / f"mars-{task}-rows.png"
+        path, picture = Path("assets") / f"mars-{task}-rows.png", draw(task)
+        if not picture:
+            print(f"{path} stays as it is: runs/ has no network for mars {task}, python3 reproduce.py trains them")
+            continue
         with util.replacing(path) as temporary:
-            draw(task).save(temporary, optimize=True)
+            picture.save(temporary, optimize=True)
         print(f"written: {path}")
 
 
 def draw(task):
-    """Draw the columns that have a network, then the target: each tile in two rows, input above output."""
+    """Draw the columns that have a network, then the target: each tile in two rows, input above output.
+
+    Returns
+    -------
+    PIL.Image, RGB, or None when there is no network
+    """
     import training
 
-    data = TileSet("datasets", "mars", task)
-    target, degraded = (array[list(TILES)] for array in data.read_test(max(TILES) + 1))
-    columns = []
-    for recipe, model, n_train, title in COLUMNS:
-        for experiment in matrix(BUDGET):
-            wanted = ("mars", task, recipe, model, n_train, 0)
-            path = Path("runs") / experiment.name / "model.keras"
-            if (experiment.dataset, experiment.task, experiment.recipe, experiment.model, experiment.n_train,
-                    experiment.draw) == wanted and path.exists():
-                columns.append((title, degraded, training.restore_tiles(training.load_model(path), degraded)))
-    if not columns:
-        raise util.UserError(f"runs/ has no network for mars {task}: run python3 reproduce.py --only mars-{task} first")
+    paths = {}
+    for experiment in matrix(BUDGET):
+        path = Path("runs") / experiment.name / "model.keras"
+        if (experiment.dataset, experiment.task, experiment.draw) == ("mars", task, 0) and path.exists():
+            paths[experiment.recipe, experiment.model, experiment.n_train] = path
+    wanted = [(title, paths[tuple(key)]) for *key, title in COLUMNS if tuple(key) in paths]
+    if not wanted:
+        return None
+    target, degraded = (array[list(TILES)] for array in TileSet("datasets", "mars", task).read_test(max(TILES) + 1))
+    columns = [(title, degraded, training.restore_tiles(training.load_model(path), degraded)) for title, path in wanted]
     columns.append(("target", target, target))
     height, width = target.shape[1:3]
     row = 2 * (height + LABEL // 2) + MARGIN

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = [path for folder in ("", "download_module", "benchmarks") for path in sorted((ROOT / folder).glob("*.py"))]
 OURS = {path.stem for path in ROOT.glob("*.py")} | {"download_module", "benchmarks"}
-SCRIPTS = {"download", "inception2", "reproduce", "figures", "publish", "before_after", "ablation"}
+SCRIPTS = {"download", "inception2", "reproduce", "figures", "publish", "before_after", "ablation", "pictures"}
 KERAS_FREE = {
     "util", "experiments", "tileset", "batches", "restoring", "imagefile", "applying", "classical", "evaluation",
     "samples", "provenance", "figures", "reproduce", "download", "publish", "figure_texts",
