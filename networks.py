@@ -63,8 +63,8 @@ def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_
     return keras.Model(degraded, restored, name=name)
 
 
-def standardise(model, degraded):
-    """Scale and shift each hidden layer so that what goes into its activation has mean 0 and deviation 1 per channel.
+def standardise(model, degraded, deviation):
+    """Scale and shift each hidden layer so that what goes into its activation has mean 0 and one deviation per channel.
 
     A data-dependent initialisation after Salimans & Kingma, NeurIPS 2016, and Mishkin & Matas, ICLR 2016: every ReLU
     starts alive. Layers that see the image itself first lose the mean of each kernel: brightness, which is the
@@ -74,18 +74,20 @@ def standardise(model, degraded):
     ----------
     model : keras.Model from `build_model`; its hidden convolutions are changed, its last ones ("..._out") are not
     degraded : float32 (N, H, W, 3) in 0..1, a few training inputs
+    deviation : float, the standard deviation that each channel is given
     """
     for layer in model.layers:
         if not hasattr(layer, "kernel") or layer.name.endswith("_out"):
             continue
         kernel, transposed = np.array(layer.kernel), isinstance(layer, layers.Conv2DTranspose)
         if kernel.shape[2] == 3:
-            layer.kernel.assign(kernel - kernel.mean(axis=(0, 1), keepdims=True))
+            kernel -= kernel.mean(axis=(0, 1), keepdims=True)
+            layer.kernel.assign(kernel)
         values = _before_activation(model, layer, degraded)
-        mean, deviation = values.mean(axis=(0, 1, 2)), np.maximum(values.std(axis=(0, 1, 2)), 1e-6)
-        layer.kernel.assign(np.array(layer.kernel) / (deviation[:, None] if transposed else deviation))
+        scale = deviation / np.maximum(values.std(axis=(0, 1, 2)), 1e-6)
+        layer.kernel.assign(kernel * (scale[:, None] if transposed else scale))
         if layer.use_bias:
-            layer.bias.assign((np.array(layer.bias) - mean) / deviation)
+            layer.bias.assign((np.array(layer.bias) - values.mean(axis=(0, 1, 2))) * scale)
 
 
 def _before_activation(model, layer, degraded):

@@ -38,7 +38,8 @@ def build(experiment, degraded=None):
     recipe = recipe_of(experiment)
     model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
     if recipe.standardise:
-        networks.standardise(model, degraded[:PREDICT_BATCH].astype(np.float32) / util.DATA_RANGE)
+        images = degraded[:PREDICT_BATCH].astype(np.float32) / util.DATA_RANGE
+        networks.standardise(model, images, recipe.standardise)
     learning_rate = experiment.learning_rate
     if recipe.warmup is not None:
         n_warmup = round(recipe.warmup * experiment.n_updates)

@@ -35,7 +35,7 @@ def test_a_network_with_bypass_starts_at_the_identity_and_can_leave_it(name):
         pytest.skip("has no bypass")
     degraded, target = np.random.default_rng(0).random((2, 2, 32, 32, 3), np.float32)
     model = networks.build_model(name, width=8, dropout=0.0, start_at_identity=True)
-    networks.standardise(model, degraded)
+    networks.standardise(model, degraded, 0.25)
     np.testing.assert_array_equal(model.predict_on_batch(degraded), degraded)
     model.compile(loss="mse", optimizer="sgd")
     model.train_on_batch(degraded, target)
@@ -46,7 +46,7 @@ def test_a_network_with_bypass_starts_at_the_identity_and_can_leave_it(name):
 def test_standardised_layers_are_alive_and_blind_to_brightness(name):
     degraded = np.random.default_rng(0).random((4, 64, 64, 3), np.float32)
     model = networks.build_model(name, width=8, dropout=0.0, start_at_identity=True)
-    networks.standardise(model, degraded)
+    networks.standardise(model, degraded, 0.25)
     first = [layer for layer in model.layers if getattr(layer, "kernel", np.zeros((1, 1, 0))).shape[2] == 3]
     assert first
     for layer in first:
