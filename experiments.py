@@ -193,3 +193,11 @@ def matrix(budget=BUDGET):
         n_updates = RECIPES[recipe].n_updates * budget * EQUAL_SECONDS.get(options.get("model"), 1)
         experiments.append(with_recipe(recipe, **options, n_updates=max(1, round(n_updates))))
     return tuple(dict.fromkeys([*experiments, QUICK]))
+
+
+# Whose networks are in weights/, under the name DATASET_TASK.
+PUBLISHED = tuple(
+    experiment for experiment in matrix()
+    if (experiment.dataset, experiment.model, experiment.recipe, experiment.n_train)
+    == ("mars", BETTER, "fewdata", 1_000)
+)

@@ -79,21 +79,21 @@ def standardise(model, degraded, deviation):
     for layer in model.layers:
         if not hasattr(layer, "kernel") or layer.name.endswith("_out"):
             continue
-        kernel, transposed = np.array(layer.kernel), isinstance(layer, layers.Conv2DTranspose)
+        kernel = keras.ops.convert_to_numpy(layer.kernel).copy()
         if kernel.shape[2] == 3:
             kernel -= kernel.mean(axis=(0, 1), keepdims=True)
             layer.kernel.assign(kernel)
         values = _before_activation(model, layer, degraded)
         scale = deviation / np.maximum(values.std(axis=(0, 1, 2)), 1e-6)
-        layer.kernel.assign(kernel * (scale[:, None] if transposed else scale))
+        layer.kernel.assign(kernel * (scale[:, None] if isinstance(layer, layers.Conv2DTranspose) else scale))
         if layer.use_bias:
-            layer.bias.assign((np.array(layer.bias) - values.mean(axis=(0, 1, 2))) * scale)
+            layer.bias.assign((keras.ops.convert_to_numpy(layer.bias) - values.mean(axis=(0, 1, 2))) * scale)
 
 
 def _before_activation(model, layer, degraded):
     activation, layer.activation = layer.activation, keras.activations.linear
     try:
-        return np.array(keras.Model(model.input, layer.output)(degraded, training=False))
+        return keras.ops.convert_to_numpy(keras.Model(model.input, layer.output)(degraded, training=False))
     finally:
         layer.activation = activation
 

@@ -11,7 +11,7 @@ def test_every_field_has_a_part_in_the_name():
     others = [
         replace(base, dataset="div2k"), replace(base, task="sr_x8"), replace(base, model="unet"),
         replace(base, n_train=10), replace(base, n_updates=10), replace(base, batch_size=2),
-        replace(base, learning_rate=2e-3), replace(base, dropout=0.1), replace(base, width=8),
+        replace(base, learning_rate=3e-3), replace(base, dropout=0.1), replace(base, width=8),
         replace(base, seed=1), replace(base, draw=1),
     ]
     assert len({experiment.name for experiment in [base, *others]}) == 12
@@ -56,9 +56,13 @@ def test_the_matrix_holds_each_experiment_of_the_issue_once():
                         assert [e.seed for e in found] == [e.draw for e in found]
 
 
+def test_one_network_a_task_is_published():
+    assert [experiment.task for experiment in experiments.PUBLISHED] == ["sr_x4", "sr_x8", "noise_s64"]
+
+
 def test_a_budget_scales_the_updates_and_the_name():
     small, full = (experiments.matrix(budget)[0] for budget in (0.01, 1.0))
-    assert (small.n_updates, full.n_updates) == (400, 40_000)
+    assert (small.n_updates, full.n_updates) == (500, 50_000)
     assert small.name != full.name
 
 
