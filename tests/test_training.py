@@ -170,6 +170,14 @@ def test_few_data_training_never_ends_below_its_input(tmp_path):
     assert util.read_json(tmp_path / "trained.json")["chosen_update"] == 0
 
 
+def test_a_network_that_returns_its_input_is_said_during_training(tmp_path, capfd):
+    target, degraded = pair(size=64)
+    training.train(FEW, (degraded, degraded), (degraded, degraded), tmp_path / "dead", "data")
+    assert "after 3 updates the network returns its input" in "".join(capfd.readouterr())
+    training.train(replace(FEW, n_updates=60), (target, degraded), (target, degraded), tmp_path / "alive", "data")
+    assert "the network returns its input" not in "".join(capfd.readouterr())
+
+
 def test_few_data_training_leaves_the_identity_and_keeps_the_best_average(tmp_path):
     experiment = replace(FEW, learning_rate=3e-3, n_updates=60, width=8, batch_size=2)
     validation = pair(2, size=64, seed=1)
