@@ -32,7 +32,7 @@ TEXTS = {
                        "another job.",
         "ablation": ("change to fewdata", "{} {}"),
         "changes": {
-            "dropout": "dropout 0.2", "mae": "mean absolute error", "no-symmetries": "no turning and mirroring",
+            "dropout": "dropout 0.2", "mse": "mean squared error", "no-symmetries": "no turning and mirroring",
             "no-channels": "no permuted channels", "no-crops": "whole tiles, batch 1",
             "no-schedule": "constant learning rate", "no-averaging": "last weights, no averaging or choice",
             "no-standardising": "no standardised layers", "no-fresh-noise": "fixed noise",
@@ -74,7 +74,7 @@ TEXTS["README.ja.md"] = TEXTS["README.md"] | {
                    "並行した 1 コアでの測定。",
     "ablation": ("fewdata からの変更", "{} {}"),
     "changes": {
-        "dropout": "ドロップアウト 0.2", "mae": "平均絶対誤差", "no-symmetries": "回転・反転なし",
+        "dropout": "ドロップアウト 0.2", "mse": "平均二乗誤差", "no-symmetries": "回転・反転なし",
         "no-channels": "色チャネルの並べ替えなし", "no-crops": "タイル全体、バッチ 1",
         "no-schedule": "学習率一定", "no-averaging": "平均も選択もせず最後の重み",
         "no-standardising": "層の標準化なし", "no-fresh-noise": "ノイズ固定", "shrunk": "4 分の 1 のタイルを縮小",
