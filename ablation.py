@@ -1,6 +1,6 @@
 """Measure what each ingredient of the recipe `fewdata` gives, on validation tiles: change one at a time.
 
-    python3 ablation.py             # after download.py: about an hour on two CPU cores
+    python3 ablation.py             # after download.py: about an hour on one CPU core
 
 Networks of half the width, 100 tiles, 1,000 updates, one seed. The tiles of the measurement are training tiles of
 images that the run has not seen; no test tile is looked at. Writes results/ablation.json after each run: stop it at
@@ -18,14 +18,14 @@ import util
 from experiments import ABLATION, CELLS, with_recipe
 from tileset import TileSet
 
-N_UPDATES, WIDTH, N_UNSEEN = 1_000, 32, 200
+N_TRAIN, N_UPDATES, WIDTH, N_UNSEEN = 100, 1_000, 32, 200
 RESULT = Path("results") / "ablation.json"
 
 
 def main():
     done = util.read_json(RESULT) if RESULT.exists() else {}
     experiments = [
-        with_recipe(recipe, dataset=dataset, task=task, n_updates=N_UPDATES, width=WIDTH)
+        with_recipe(recipe, dataset=dataset, task=task, n_train=N_TRAIN, n_updates=N_UPDATES, width=WIDTH)
         for recipe, values in ABLATION.items() for dataset, task in CELLS if applies(values, task)
     ]
     backend.start_keras()

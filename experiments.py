@@ -155,7 +155,8 @@ BETTER = "inception_unet_halved"
 
 QUICK = with_recipe("fewdata", dataset="sample", n_updates=2_000)  # what `make run` trains
 
-# Part of each recipe's updates that the committed tables were trained with: about twelve hours on two CPU cores.
+# Part of each recipe's updates that the committed tables were trained with: about twelve hours on two CPU cores, when
+# two parts run side by side.
 BUDGET = 0.06
 N_MAX = {"mars": 10_000, "div2k": 799}  # the most tiles there are; the archives at hand gave 799 for DIV2K
 N_TRAIN = {"mars": (10, 100, 1_000, 10_000), "div2k": (10, 100, 799)}

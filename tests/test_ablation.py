@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from conftest import write_dataset
+
+import ablation
+import figure_texts
+import figures
+import util
+from experiments import ABLATION
+
+
+@pytest.fixture
+def tiny(workplace, monkeypatch):
+    write_dataset(workplace / "datasets", name="mars")
+    monkeypatch.setattr(ablation, "CELLS", (("mars", "sr_x4"),))
+    monkeypatch.setattr(ablation, "ABLATION", {name: ABLATION[name] for name in ("fewdata", "fewdata-no-averaging")})
+    for name, value in {"N_TRAIN": 4, "N_UPDATES": 2, "WIDTH": 4}.items():
+        monkeypatch.setattr(ablation, name, value)
+    return workplace
+
+
+def test_an_ablation_measures_on_unseen_tiles_and_goes_on(tiny, monkeypatch):
+    ablation.main()
+    result = util.read_json(ablation.RESULT)
+    assert [entry["recipe"] for entry in result.values()] == ["fewdata", "fewdata-no-averaging"]
+    for entry in result.values():
+        assert entry["n_unseen"] == len(entry["gain_tiles"]) == 8  # 12 tiles, 4 of them seen
+        assert entry["gain"]["mean"] == pytest.approx(np.mean(entry["gain_tiles"]), abs=1e-4)
+    monkeypatch.setattr(ablation, "measure", lambda experiment: pytest.fail("measured twice"))
+    ablation.main()
+    assert util.read_json(ablation.RESULT) == result
+    block = figures.ablation_block(result, figure_texts.TEXTS["README.md"])
+    assert "| last weights, no averaging or choice | " in block
+    assert "Validation tiles (8)" in block
+
+
+def test_an_ingredient_is_left_out_where_it_does_something():
+    assert not ablation.applies(ABLATION["fewdata-no-fresh-noise"], "sr_x4")
+    assert ablation.applies(ABLATION["fewdata-no-fresh-noise"], "noise_s64")
+    assert ablation.applies(ABLATION["fewdata-shrunk"], "sr_x8")
+    assert not ablation.applies(ABLATION["fewdata-shrunk"], "noise_s64")
+    assert ablation.applies(ABLATION["fewdata-mse"], "sr_x4")
