@@ -22,8 +22,8 @@ def draw_batch(pair, update, experiment, recipe):
     recipe : experiments.Recipe, of which these are used:
         shrunk : part of the tiles that a super-resolution network sees at half their size: a shrunk target is another
             target (their sides must be multiples of twice the scale)
-        crop : int, side of a random square cut from each pair, at multiples of 16 so that the pixels of a
-            low-resolution image stay whole (smaller tiles stay as they are); None for the whole tile
+        crop : int, side of a random square cut from each pair, at multiples of the scale so that the pixels
+            of a low-resolution image stay whole (smaller tiles stay as they are); None for the whole tile
         symmetries : turn and mirror each pair by one of the 8 symmetries of the square
         permute_channels : permute the colour channels of each pair
         fresh_noise : where the degradation is plain noise, draw that noise anew
@@ -45,7 +45,7 @@ def draw_batch(pair, update, experiment, recipe):
             target = downscale(tile[0], 2)
             tile = [target, degrade(target, experiment.task, rng)]
         if recipe.crop:
-            tile = _crop(tile, recipe.crop, rng)
+            tile = _crop(tile, recipe.crop, scale_of(experiment.task) or 1, rng)
         if recipe.symmetries:
             turns, mirrored = rng.integers(4), rng.integers(2)
             tile = [np.rot90(array, turns)[:, :: -1 if mirrored else 1] for array in tile]
@@ -63,9 +63,9 @@ def _epoch_order(n, seed, epoch):
     return np.random.default_rng([seed, epoch]).permutation(n)
 
 
-def _crop(tile, side, rng):
+def _crop(tile, side, step, rng):
     height, width = tile[0].shape[:2]
     side = min(side, height, width)
-    y, x = (16 * rng.integers((length - side) // 16 + 1) for length in (height, width))
+    y, x = (step * rng.integers((length - side) // step + 1) for length in (height, width))
     return [array[y : y + side, x : x + side] for array in tile]
 

@@ -62,6 +62,16 @@ def test_crops_keep_the_grid_of_the_low_resolution():
         np.testing.assert_allclose(again, batch[1][0, 32:-32, 32:-32] * 255, atol=2.5)  # rounding twice
 
 
+@pytest.mark.parametrize(("task", "step"), [("sr_x8", 8), ("sr_x4", 4), ("noise_s64", 1)])
+def test_crops_begin_at_any_multiple_of_the_scale(task, step):
+    """Coarser steps show a network with strides too few positions: it learns the tiles by heart sooner."""
+    rows = np.tile(np.arange(64, dtype=np.uint8)[:, None, None], (1, 64, 3))[None]
+    recipe = replace(PLAIN, crop=32)
+    tops = {round(batches.draw_batch((rows, rows), update, replace(TINY, task=task), recipe)[0][0, 0, 0, 0] * 255)
+            for update in range(400)}
+    assert tops == set(range(0, 33, step))
+
+
 def test_noise_is_drawn_anew_for_each_batch():
     clean = np.full((1, 32, 32, 3), 128, np.uint8)
     experiment = replace(TINY, task="noise_s64")
