@@ -27,8 +27,8 @@ class Recipe:
     # Part of the updates in which the learning rate rises; then it falls as a cosine to 0. None: a constant rate.
     warmup: float | None = None
     clip_norm: float | None = None  # of the gradient
-    # Momentum of a moving average of the weights. The average with the best validation PSNR is the result, and the
-    # untouched input is a candidate; without averaging the last weights are.
+    # Momentum of a moving average of the weights. The last average is the result unless an earlier one, or the
+    # untouched input, was better on validation tiles, see training.last_is_as_good; without it the last weights are.
     averaging: float | None = None
     symmetries: bool = False  # these five: see batches.draw_batch
     permute_channels: bool = False

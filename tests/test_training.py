@@ -188,16 +188,27 @@ def test_a_network_that_returns_its_input_is_said_during_training(tmp_path, capf
     assert "the network returns its input" not in "".join(capfd.readouterr())
 
 
-def test_few_data_training_leaves_the_identity_and_keeps_the_best_average(tmp_path):
+@pytest.mark.parametrize("keep_last", [False, True])
+def test_few_data_training_leaves_the_identity_and_keeps_the_chosen_average(tmp_path, monkeypatch, keep_last):
+    monkeypatch.setattr(training, "last_is_as_good", lambda last, best, best_is_input: keep_last)
     experiment = replace(FEW, learning_rate=3e-3, n_updates=60, width=8, batch_size=2)
     validation = pair(2, size=64, seed=1)
     model = training.train(experiment, pair(size=64), validation, tmp_path, "data")
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    best = max(log, key=lambda line: line["psnr"])
-    assert util.read_json(tmp_path / "trained.json")["chosen_update"] == best["update"]
+    chosen = log[-1] if keep_last else max(log, key=lambda line: line["psnr"])
+    assert util.read_json(tmp_path / "trained.json")["chosen_update"] == chosen["update"]
     restored = training.restore_tiles(model, validation[1])
-    assert np.mean(util.psnr_of_mse(util.mse(validation[0], restored))) == pytest.approx(best["psnr"])
-    assert best["psnr"] > np.mean(util.psnr_of_mse(util.mse(*validation))) + 0.5
+    assert np.mean(util.psnr_of_mse(util.mse(validation[0], restored))) == pytest.approx(chosen["psnr"])
+    assert chosen["psnr"] > np.mean(util.psnr_of_mse(util.mse(*validation))) + 0.5
+
+
+def test_the_last_average_is_kept_unless_it_is_clearly_worse():
+    best, noise = np.full(8, 30.0), np.array([0.3, -0.3] * 4)
+    assert training.last_is_as_good(best + 0.1, best, best_is_input=False)
+    assert training.last_is_as_good(best - 0.1 + noise, best, best_is_input=False)  # standard error 0.11
+    assert not training.last_is_as_good(best - 0.2 + noise, best, best_is_input=False)
+    assert not training.last_is_as_good(best - 0.1 + noise, best, best_is_input=True)
+    assert not training.last_is_as_good(best - 0.01, best, best_is_input=False)
 
 
 def test_another_seed_gives_other_weights(tmp_path):
