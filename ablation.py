@@ -38,7 +38,9 @@ def main():
 
 def applies(recipe, task):
     """Whether a recipe differs from `fewdata` on this task (fresh noise does for noise only, shrunk tiles do not)."""
-    return recipe.fresh_noise or task == "noise_s64" if not recipe.shrunk else task != "noise_s64"
+    if task == "noise_s64":
+        return not recipe.shrunk
+    return recipe.fresh_noise
 
 
 def measure(experiment):
@@ -48,12 +50,12 @@ def measure(experiment):
 
     data = TileSet("datasets", experiment.dataset, experiment.task)
     pairs = data.read_train(experiment.n_train, experiment.draw)
-    target, degraded = data.read_unseen(experiment.n_train, experiment.draw, N_UNSEEN)
+    unseen_pair = data.read_unseen(experiment.n_train, experiment.draw, N_UNSEEN)
     model = training.train(experiment, *pairs, Path("runs") / experiment.name, data.id)
-    psnrs = [util.psnr_of_mse(util.mse(target, image)) for image in (training.restore_tiles(model, degraded), degraded)]
+    gains = training.gains(model, unseen_pair)
     return asdict(experiment) | {
-        "n_unseen": len(target), "gain": evaluation.paired_difference(*psnrs),
-        "gain_tiles": [round(float(gain), 4) for gain in np.subtract(*psnrs)], "data_id": data.id,
+        "n_unseen": len(gains), "gain": evaluation.paired_difference(gains, np.zeros_like(gains)),
+        "gain_tiles": [round(float(gain), 4) for gain in gains], "data_id": data.id,
         **training.describe(),
     }
 

@@ -60,7 +60,7 @@ def describe(cards):
     ]
     for card in cards:
         psnr = card["psnr"]
-        best = max(value for method, value in psnr.items() if method not in ("input", "restored"))
+        best = max(value for method, value in psnr.items() if method != "input" and not method.startswith("restored"))
         lines.append(
             f"| `{card['name']}` | {card['model']} | {card['recipe']} | {card['n_train']:,} | {card['n_updates']:,} | "
             f"{psnr['input']:.2f} | {best:.2f} | {psnr['restored']:.2f} | `{card['sha256']}` |"

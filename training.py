@@ -28,7 +28,7 @@ from experiments import recipe_of
 
 PREDICT_BATCH = 8
 # About 8 gray levels, the size of the errors of Mars x4. With less it comes near to the absolute error, whose gradient
-# does not shrink with the error: with that the ReLUs died.
+# does not shrink with the error: with that the ReLUs died (in runs on validation tiles that are not committed).
 CHARBONNIER = 0.03
 
 
@@ -109,7 +109,7 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
     recipe, best_path = recipe_of(experiment), run_dir / "best.npz"
     best_psnr = _load_best(best_path, model)[0] if start and recipe.averaging else -np.inf
 
-    losses = []
+    losses, warned = [], False
     with (
         tqdm(total=experiment.n_updates, initial=start, unit="update", desc="train", dynamic_ncols=True,
              mininterval=util.bar_interval()) as bar,
@@ -119,8 +119,8 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
             bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{log[-1]['psnr']:.2f}", refresh=False)
         for update in range(start, experiment.n_updates):
             if recipe.averaging and not update:  # the untouched input, where the network starts at the identity
-                best_psnr, _ = _validate(model, validation_pair)
-                _save_best(best_path, model, best_psnr, 0, _quarters(model, validation_pair))
+                best_psnr, quarters, _ = _validate(model, validation_pair)
+                _save_best(best_path, model, best_psnr, 0, quarters)
             target, degraded = batches.draw_batch(train_pair, update, experiment, recipe)
             loss = float(model.train_on_batch(degraded, target))
             if not np.isfinite(loss):
@@ -133,10 +133,10 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
             if not all(np.isfinite(value).all() for value in _state(model)):
                 raise _not_finite("a weight", update, experiment, log)
             with _averaged(model):
-                psnr, collapsed = _validate(model, validation_pair)
+                psnr, quarters, collapsed = _validate(model, validation_pair)
                 if recipe.averaging and psnr > best_psnr:
                     best_psnr = psnr
-                    _save_best(best_path, model, psnr, done, _quarters(model, validation_pair))
+                    _save_best(best_path, model, psnr, done, quarters)
             seconds = seconds_before + time.perf_counter() - began
             log.append({"update": done, "loss": float(np.mean(losses)), "psnr": psnr, "seconds": seconds})
             losses = []
@@ -147,14 +147,16 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
                 writer.add_scalar(key, log[-1][key], done)
             writer.flush()
             bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{psnr:.2f}", refresh=False)
-            if collapsed:
+            if collapsed and not warned:
+                warned = True
                 bar.write(f"WARNING: after {done:,} updates the network returns its input, but for rounding: its ReLUs "
                           "have died, or it has not left the identity yet; if this stays, lower --learning-rate")
     chosen = experiment.n_updates
     if recipe.averaging:
         _, chosen, weights, best_quarters = _load_best(best_path, model)
         with _averaged(model):
-            last_quarters, last_weights = _quarters(model, validation_pair), model.get_weights()
+            _, last_quarters, _ = _validate(model, validation_pair)
+            last_weights = model.get_weights()
         if last_is_as_good(last_quarters, best_quarters, best_is_input=chosen == 0):
             chosen, weights = experiment.n_updates, last_weights
         model.set_weights(weights)
@@ -181,6 +183,13 @@ def restore_tiles(model, degraded, ensemble=False):
         output = predict(batch.astype(np.float32) / util.DATA_RANGE)
         restored[i : i + PREDICT_BATCH] = util.to_uint8(output[:, :height, :width])
     return restored
+
+
+def gains(model, pair):
+    """Return the PSNR of each restored tile minus that of its input: (target, degraded) uint8 -> float (N,), dB."""
+    target, degraded = pair
+    restored = restore_tiles(model, degraded)
+    return np.subtract(*(util.psnr_of_mse(util.mse(target, image)) for image in (restored, degraded)))
 
 
 def distribute(batch_size):
@@ -286,17 +295,16 @@ def _averaged(model):
 
 
 def _validate(model, validation_pair):
-    """Return the mean PSNR in dB over the validation tiles, and whether the network returns its input."""
+    """Validate: PSNR in dB as the mean of the tiles and for each quarter of a tile, and whether the input came back.
+
+    Quarters, because even a single tile has a spread then.
+    """
     target, degraded = validation_pair
     restored = restore_tiles(model, degraded)
-    return float(np.mean(util.psnr_of_mse(util.mse(target, restored)))), util.nearly_equal(restored, degraded)
-
-
-def _quarters(model, validation_pair):
-    """Return the PSNR in dB of each quarter of each validation tile: even a single tile has a spread then."""
     quarters = [np.concatenate([part for half in np.split(images, 2, axis=1) for part in np.split(half, 2, axis=2)])
-                for images in (validation_pair[0], restore_tiles(model, validation_pair[1]))]
-    return util.psnr_of_mse(util.mse(*quarters))
+                for images in (target, restored)]
+    psnr = float(np.mean(util.psnr_of_mse(util.mse(target, restored))))
+    return psnr, util.psnr_of_mse(util.mse(*quarters)), util.nearly_equal(restored, degraded)
 
 
 def last_is_as_good(last, best, best_is_input):

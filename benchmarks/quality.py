@@ -12,8 +12,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 import backend
 import util
 from experiments import with_recipe
@@ -43,10 +41,8 @@ def gain(data_dir, run_dir, seed):
 
     data = TileSet(data_dir, EXPERIMENT.dataset, EXPERIMENT.task)
     pairs = data.read_train(EXPERIMENT.n_train, EXPERIMENT.draw)
-    target, degraded = data.read_test(None)
     model = training.train(replace(EXPERIMENT, seed=seed), *pairs, run_dir, data.id)
-    psnrs = [util.psnr_of_mse(util.mse(target, image)) for image in (training.restore_tiles(model, degraded), degraded)]
-    return round(float(np.mean(np.subtract(*psnrs))), 4)
+    return round(float(training.gains(model, data.read_test(None)).mean()), 4)
 
 
 if __name__ == "__main__":
