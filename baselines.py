@@ -31,7 +31,7 @@ def edsr(x, width, last, n_blocks, shuffles):
 def _residual_block(x, width, last, name):
     """The input plus two convolutions with a ReLU between them: (N, h, w, width) -> the same shape."""
     y = layers.ReLU()(_conv(x, width))
-    return layers.Add()([x, layers.Conv2D(width, 3, padding="same", name=f"{name}_out", **last)(y)])
+    return layers.Add()([x, layers.Conv2D(width, 3, padding="same", name=f"{name}_last", **last)(y)])
 
 
 def dncnn(x, width, last, n_layers=17):

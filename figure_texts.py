@@ -32,6 +32,7 @@ TEXTS = {
                        "another job.",
         "ablation": ("change to fewdata", "{} {}"),
         "changes": {
+            "adam": "Adam instead of Muon, 1e-3",
             "dropout": "dropout 0.2", "mse": "mean squared error", "no-symmetries": "no turning and mirroring",
             "no-channels": "no permuted channels", "no-crops": "whole tiles, batch 1",
             "no-schedule": "constant learning rate", "no-averaging": "last weights, no averaging or choice",
@@ -74,6 +75,7 @@ TEXTS["README.ja.md"] = TEXTS["README.md"] | {
                    "並行した 1 コアでの測定。",
     "ablation": ("fewdata からの変更", "{} {}"),
     "changes": {
+        "adam": "Muon の代わりに Adam、1e-3",
         "dropout": "ドロップアウト 0.2", "mse": "平均二乗誤差", "no-symmetries": "回転・反転なし",
         "no-channels": "色チャネルの並べ替えなし", "no-crops": "タイル全体、バッチ 1",
         "no-schedule": "学習率一定", "no-averaging": "平均も選択もせず最後の重み",

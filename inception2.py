@@ -59,7 +59,7 @@ def build_parser():
                        help="training tiles, a tenth of them held out for validation (default %(default)s)")
     train.add_argument("--n-updates", type=positive_int, help="updates of the weights (default: the recipe's)")
     train.add_argument("--batch-size", type=positive_int, help="tiles an update (default: the recipe's)")
-    train.add_argument("--learning-rate", type=positive_float, help="of Adam (default: the recipe's)")
+    train.add_argument("--learning-rate", type=positive_float, help="of the optimizer (default: the recipe's)")
     train.add_argument("--dropout", type=rate, help="in 0..1 (default: the recipe's)")
     train.add_argument("--width", type=even_int, default=Experiment.width,
                        help="channels of the hidden layers (default %(default)s)")

@@ -80,6 +80,8 @@ def standardise(model, degraded, deviation):
         if not hasattr(layer, "kernel") or layer.name.endswith("_out"):
             continue
         kernel = keras.ops.convert_to_numpy(layer.kernel).copy()
+        if not kernel.any():  # the last one of a residual block, which starts as the identity
+            continue
         if kernel.shape[2] == 3:
             kernel -= kernel.mean(axis=(0, 1), keepdims=True)
             layer.kernel.assign(kernel)

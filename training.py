@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import applying
 import batches
+import muon
 import networks
 import provenance
 import util
@@ -33,7 +34,7 @@ CHARBONNIER = 0.03
 
 
 def build(experiment, degraded=None):
-    """Build and compile the network of an experiment: seeded initial weights, Adam.
+    """Build and compile the network of an experiment: seeded initial weights, the recipe's optimizer.
 
     degraded : uint8 (N, H, W, 3), training inputs; needed where the recipe standardises the layers
     """
@@ -49,7 +50,8 @@ def build(experiment, degraded=None):
         learning_rate = keras.optimizers.schedules.CosineDecay(
             0.0, experiment.n_updates - n_warmup, warmup_target=learning_rate, warmup_steps=n_warmup
         )
-    model.compile(loss={"mse": "mse", "charbonnier": charbonnier}[recipe.loss], optimizer=keras.optimizers.Adam(
+    optimizer = {"adam": keras.optimizers.Adam, "muon": muon.Muon}[recipe.optimizer]
+    model.compile(loss={"mse": "mse", "charbonnier": charbonnier}[recipe.loss], optimizer=optimizer(
         learning_rate, global_clipnorm=recipe.clip_norm,
         use_ema=recipe.averaging is not None, ema_momentum=recipe.averaging or 0.99,
     ))
