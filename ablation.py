@@ -37,10 +37,8 @@ def main():
 
 
 def applies(recipe, task):
-    """Whether a recipe differs from `fewdata` on this task (fresh noise does for noise only, shrunk tiles do not)."""
-    if task == "noise_s64":
-        return not recipe.shrunk
-    return recipe.fresh_noise
+    """Whether a recipe differs from `fewdata` on this task: shrunk tiles do for super-resolution only."""
+    return not recipe.shrunk or task != "noise_s64"
 
 
 def measure(experiment):

@@ -22,11 +22,13 @@ def draw_batch(pair, update, experiment, recipe):
     recipe : experiments.Recipe, of which these are used:
         shrunk : part of the tiles that a super-resolution network sees at half their size: a shrunk target is another
             target (their sides must be multiples of twice the scale)
-        crop : int, side of a random square cut from each pair, at multiples of the scale so that the pixels
-            of a low-resolution image stay whole (smaller tiles stay as they are); None for the whole tile
+        crop : int, side of a random square cut from each pair (smaller tiles stay as they are), at multiples of the
+            scale so that the pixels of a low-resolution image stay whole, or anywhere where the input is made anew;
+            None for the whole tile
         symmetries : turn and mirror each pair by one of the 8 symmetries of the square
         permute_channels : permute the colour channels of each pair
-        fresh_noise : where the degradation is plain noise, draw that noise anew
+        fresh_degradation : make the input anew from the target, once it has been cut and turned: with other noise, or
+            with low-resolution pixels that begin elsewhere
 
     Returns
     -------
@@ -45,15 +47,16 @@ def draw_batch(pair, update, experiment, recipe):
             target = downscale(tile[0], 2)
             tile = [target, degrade(target, experiment.task, rng)]
         if recipe.crop:
-            tile = _crop(tile, recipe.crop, scale_of(experiment.task) or 1, rng)
+            step = None if recipe.fresh_degradation else scale_of(experiment.task)
+            tile = _crop(tile, recipe.crop, step or 1, rng)
         if recipe.symmetries:
             turns, mirrored = rng.integers(4), rng.integers(2)
             tile = [np.rot90(array, turns)[:, :: -1 if mirrored else 1] for array in tile]
         if recipe.permute_channels:
             channels = rng.permutation(3)
             tile = [array[..., channels] for array in tile]
-        if recipe.fresh_noise and experiment.task == "noise_s64":
-            tile[1] = degrade(tile[0], experiment.task, rng)
+        if recipe.fresh_degradation:
+            tile[1] = degrade(np.ascontiguousarray(tile[0]), experiment.task, rng)
         tiles.append(tile)
     return tuple(np.stack(arrays).astype(np.float32) / util.DATA_RANGE for arrays in zip(*tiles, strict=True))
 

@@ -33,7 +33,7 @@ class Recipe:
     averaging: float | None = None
     symmetries: bool = False  # these five: see batches.draw_batch
     permute_channels: bool = False
-    fresh_noise: bool = False
+    fresh_degradation: bool = False
     crop: int | None = None
     shrunk: float = 0.0
 
@@ -45,7 +45,7 @@ RECIPES = {
     "fewdata": Recipe(
         n_updates=50_000, batch_size=4, learning_rate=2e-3, dropout=0.0, optimizer="muon", loss="charbonnier",
         start_at_identity=True, standardise=0.25, warmup=0.05, clip_norm=1.0, averaging=0.995, symmetries=True,
-        permute_channels=True, fresh_noise=True, crop=64,
+        permute_channels=True, fresh_degradation=True, crop=64,
     ),
 }
 
@@ -146,7 +146,7 @@ _CHANGES = {
     "no-schedule": {"warmup": None},
     "no-averaging": {"averaging": None},
     "no-standardising": {"standardise": None},
-    "no-fresh-noise": {"fresh_noise": False},
+    "no-fresh-degradation": {"fresh_degradation": False},
     "shrunk": {"shrunk": 0.25},
 }
 ABLATION = {"fewdata": RECIPES["fewdata"]} | {

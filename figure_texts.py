@@ -36,7 +36,7 @@ TEXTS = {
             "dropout": "dropout 0.2", "mse": "mean squared error", "no-symmetries": "no turning and mirroring",
             "no-channels": "no permuted channels", "no-crops": "whole tiles, batch 1",
             "no-schedule": "constant learning rate", "no-averaging": "last weights, no averaging or choice",
-            "no-standardising": "no standardised layers", "no-fresh-noise": "fixed noise",
+            "no-standardising": "no standardised layers", "no-fresh-degradation": "fixed inputs",
             "shrunk": "a quarter of the tiles shrunk",
         },
         "full": "none: mean gain over the input",
@@ -79,7 +79,7 @@ TEXTS["README.ja.md"] = TEXTS["README.md"] | {
         "dropout": "ドロップアウト 0.2", "mse": "平均二乗誤差", "no-symmetries": "回転・反転なし",
         "no-channels": "色チャネルの並べ替えなし", "no-crops": "タイル全体、バッチ 1",
         "no-schedule": "学習率一定", "no-averaging": "平均も選択もせず最後の重み",
-        "no-standardising": "層の標準化なし", "no-fresh-noise": "ノイズ固定", "shrunk": "4 分の 1 のタイルを縮小",
+        "no-standardising": "層の標準化なし", "no-fresh-degradation": "入力固定", "shrunk": "4 分の 1 のタイルを縮小",
     },
     "full": "なし: 入力に対する平均の差",
     "ablation_unit": "テストではなく検証用タイル（{n} 枚）。n = 100、{updates:,} 更新、幅は半分、種は 1 つ。最初の行は"

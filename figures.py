@@ -180,7 +180,7 @@ def networks_block(results, texts):
     """The networks side by side at about the same seconds of training."""
     tasks = [task for dataset, task in CELLS if dataset == "mars"]
     rows = []
-    for model in (PAPER, BETTER, *experiments.EQUAL_SECONDS):
+    for model in (PAPER, *experiments.EQUAL_SECONDS):
         found = [find(results, dataset="mars", task=task, recipe="fewdata", model=model, n_train=100) for task in tasks]
         known = next((result for result in found if result), None)
         about = [f"{known[key]:,.0f}" if known else MISSING for key in ("n_parameters", "n_updates", "seconds_train")]

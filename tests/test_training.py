@@ -20,9 +20,11 @@ from experiments import RECIPES, Recipe, with_recipe
 
 ROOT = Path(__file__).parents[1]
 TINY = with_recipe("paper", dataset="tiny", n_train=12, n_updates=12, width=4)
-FEW = with_recipe("fewdata", dataset="tiny", n_train=12, n_updates=12, width=4)
+# Planted pairs are of no degradation that could be made anew.
+FEW = with_recipe("fewdata-no-fresh-degradation", dataset="tiny", n_train=12, n_updates=12, width=4)
 PLAIN = Recipe(n_updates=1, batch_size=1, learning_rate=1e-3, dropout=0.0)
-AUGMENTED = replace(PLAIN, symmetries=True, permute_channels=True, fresh_noise=True)
+AUGMENTED = replace(PLAIN, symmetries=True, permute_channels=True)
+FRESH = replace(AUGMENTED, fresh_degradation=True)
 
 
 def pair(n=6, size=32, seed=0):
@@ -72,10 +74,25 @@ def test_crops_begin_at_any_multiple_of_the_scale(task, step):
     assert tops == set(range(0, 33, step))
 
 
+@pytest.mark.parametrize("task", ["sr_x4", "sr_x8", "gray"])
+def test_fresh_inputs_are_made_of_targets_cut_anywhere(task):
+    rows = np.stack([np.arange(64), np.arange(64) ** 2 // 20, 255 - np.arange(64)], axis=-1).astype(np.uint8)
+    tile = np.tile(rows[:, None], (1, 64, 1))[None]
+    tops = set()
+    for update in range(400):
+        recipe = replace(FRESH, crop=32, symmetries=False, permute_channels=update % 2 == 1)
+        target, degraded = batches.draw_batch((tile, tile), update, replace(TINY, task=task), recipe)
+        target = np.rint(255 * target[0]).astype(np.uint8)
+        np.testing.assert_array_equal(np.rint(255 * degraded[0]), degrade(target, task, None))
+        if not recipe.permute_channels:
+            tops.add(target[0, 0, 0].item())
+    assert tops == set(range(33))
+
+
 def test_noise_is_drawn_anew_for_each_batch():
     clean = np.full((1, 32, 32, 3), 128, np.uint8)
     experiment = replace(TINY, task="noise_s64")
-    first, second = (batches.draw_batch((clean, clean), update, experiment, AUGMENTED) for update in (0, 1))
+    first, second = (batches.draw_batch((clean, clean), update, experiment, FRESH) for update in (0, 1))
     np.testing.assert_array_equal(first[0], second[0])
     assert 45 < 255 * (first[1] - second[1]).std() / 2**0.5 < 64  # clipping takes some of the 64
 
