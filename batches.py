@@ -26,7 +26,7 @@ def draw_batch(pair, update, experiment, recipe):
             scale so that the pixels of a low-resolution image stay whole, or anywhere where the input is made anew;
             None for the whole tile
         symmetries : turn and mirror each pair by one of the 8 symmetries of the square
-        permute_channels : permute the colour channels of each pair
+        permute_channels : permute the colour channels of each pair, unless the task is to tell them apart (gray)
         fresh_degradation : make the input anew from the target, once it has been cut and turned: with other noise, or
             with low-resolution pixels that begin elsewhere
 
@@ -52,7 +52,7 @@ def draw_batch(pair, update, experiment, recipe):
         if recipe.symmetries:
             turns, mirrored = rng.integers(4), rng.integers(2)
             tile = [np.rot90(array, turns)[:, :: -1 if mirrored else 1] for array in tile]
-        if recipe.permute_channels:
+        if recipe.permute_channels and experiment.task != "gray":
             channels = rng.permutation(3)
             tile = [array[..., channels] for array in tile]
         if recipe.fresh_degradation:

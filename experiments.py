@@ -41,7 +41,7 @@ class Recipe:
 RECIPES = {
     # Adam, MSE, fixed pairs, no augmentation, the last weights are the result: the paper, section 3.
     "paper": Recipe(n_updates=100_000, batch_size=1, learning_rate=5e-4, dropout=0.2),
-    # What a user with few tiles should take; results/ablation-*.json has what each ingredient gives.
+    # What a user with few tiles should take; results/ablation.json has what each ingredient gives.
     "fewdata": Recipe(
         n_updates=50_000, batch_size=4, learning_rate=2e-3, dropout=0.0, optimizer="muon", loss="charbonnier",
         start_at_identity=True, standardise=0.25, warmup=0.05, clip_norm=1.0, averaging=0.995, symmetries=True,
@@ -73,7 +73,7 @@ class Experiment:
 
     @property
     def interval(self):
-        """Updates between two validations, each with a checkpoint; `fewdata` chooses its weights among them."""
+        """Updates between two validations, each with a checkpoint; `fewdata` may take its weights from one of them."""
         return min(500, max(1, self.n_updates // 4))
 
     @property

@@ -22,19 +22,20 @@ TEXTS = {
         "goal_rows": ("fewdata, n = 100, over paper, n = 100", "fewdata, n = 100, over paper, most tiles",
                       "fewdata, n = 10, over paper, most tiles", "fewdata, n = 10, over the best classical",
                       "fewdata, n = 100, over the best classical", "Inception-Unet, halved over the paper's network, "
-                      "fewdata, n = 100, equal seconds", "self-ensemble over a single run, fewdata, n = 100"),
+                      "fewdata, n = 100, equal seconds", "self-ensemble over a single run, Inception-Unet, "
+                      "halved, fewdata, n = 100"),
         "goals_unit": "dB, with 95 % intervals. The paper's network, unless said otherwise. Most tiles: 10,000 (mars), "
                       "799 (div2k).",
         "models": ("network", "parameters", "updates", "seconds", "{}"),
         "models_unit": "Mars, n = 100, recipe fewdata: gain over the input in dB with 95 % intervals. The number of "
                        "updates is chosen so that all train for about the same time "
-                       "(results/benchmark_speed.json); the seconds are those of the first task, on one core beside "
-                       "another job.",
+                       "(results/benchmark_speed.json); the seconds are those of the first task shown, on one core "
+                       "beside another job.",
         "ablation": ("change to fewdata", "{} {}"),
         "changes": {
             "adam": "Adam instead of Muon, 1e-3",
             "dropout": "dropout 0.2", "mse": "mean squared error", "no-symmetries": "no turning and mirroring",
-            "no-channels": "no permuted channels", "no-crops": "whole tiles, batch 1",
+            "no-channels": "no permuted channels", "no-crops": "whole tiles, batch 1, low-resolution grid fixed",
             "no-schedule": "constant learning rate", "no-averaging": "last weights, no averaging or choice",
             "no-standardising": "no standardised layers", "no-fresh-degradation": "fixed inputs",
             "shrunk": "a quarter of the tiles shrunk",
@@ -67,17 +68,17 @@ TEXTS["README.ja.md"] = TEXTS["README.md"] | {
                   "fewdata n = 10 − paper 最多タイル", "fewdata n = 10 − 古典的手法の最良",
                   "fewdata n = 100 − 古典的手法の最良",
                   "Inception-Unet, halved − 論文のネットワーク（fewdata n = 100、同じ学習時間）",
-                  "自己アンサンブル − 単独（fewdata n = 100）"),
+                  "自己アンサンブル − 単独（Inception-Unet, halved、fewdata n = 100）"),
     "goals_unit": "dB、95 % 区間つき。特に断らない限り論文のネットワーク。最多タイル: mars 10,000、div2k 799。",
     "models": ("ネットワーク", "パラメータ数", "更新回数", "秒", "{}"),
     "models_unit": "Mars、n = 100、レシピ fewdata。入力に対する差 (dB)、95 % 区間つき。更新回数は学習時間が"
-                   "ほぼ等しくなるように選んだ（results/benchmark_speed.json）。秒は最初のタスクの値で、別のジョブと"
+                   "ほぼ等しくなるように選んだ（results/benchmark_speed.json）。秒は表示した最初のタスクの値で、別のジョブと"
                    "並行した 1 コアでの測定。",
     "ablation": ("fewdata からの変更", "{} {}"),
     "changes": {
         "adam": "Muon の代わりに Adam、1e-3",
         "dropout": "ドロップアウト 0.2", "mse": "平均二乗誤差", "no-symmetries": "回転・反転なし",
-        "no-channels": "色チャネルの並べ替えなし", "no-crops": "タイル全体、バッチ 1",
+        "no-channels": "色チャネルの並べ替えなし", "no-crops": "タイル全体、バッチ 1、低解像度の格子は固定",
         "no-schedule": "学習率一定", "no-averaging": "平均も選択もせず最後の重み",
         "no-standardising": "層の標準化なし", "no-fresh-degradation": "入力固定", "shrunk": "4 分の 1 のタイルを縮小",
     },

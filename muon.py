@@ -10,7 +10,7 @@ from keras import ops
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al.: five steps bring singular values to about 0.7..1.2
-N_STEPS = 5
+N_STEPS = (2, 3)  # between the two X^T X is computed again: with the short floats of some GPUs it would drift
 RMS = 0.2  # of an update at learning rate 1, about that of Adam's (Liu et al., 2025): the two can share a rate
 
 
@@ -41,18 +41,19 @@ def orthogonalise(matrix):
     """Return U V^T for matrix = U S V^T, roughly: float32 (m, n) -> (m, n) with singular values of 0.7..1.2.
 
     Small singular values (below about 0.002 of the root of the sum of all squares) stay below that. Each step of
-    Newton and Schulz multiplies X by a polynomial of X^T X; here the polynomials of all steps are multiplied first,
-    which are small matrices.
+    Newton and Schulz multiplies X by a polynomial of X^T X; here the polynomials of some steps, which are small
+    matrices, are multiplied first.
     """
     if matrix.shape[0] < matrix.shape[1]:
         return ops.transpose(orthogonalise(ops.transpose(matrix)))
     a, b, c = NEWTON_SCHULZ
-    gram = ops.transpose(matrix) @ matrix                                         # (n, n)
-    energy = ops.trace(gram) + 1e-14  # a kernel whose gradient is all zero stays as it is
-    gram = gram / energy
-    identity = product = ops.eye(matrix.shape[1], dtype=matrix.dtype)
-    for _ in range(N_STEPS):
-        polynomial = a * identity + b * gram + c * gram @ gram
-        product = product @ polynomial
-        gram = polynomial @ gram @ polynomial
-    return matrix @ product * ops.rsqrt(energy)
+    matrix = matrix / (ops.norm(matrix) + 1e-7)  # a kernel whose gradient is all zero stays as it is
+    identity = ops.eye(matrix.shape[1], dtype=matrix.dtype)
+    for n_steps in N_STEPS:
+        gram, product = ops.matmul(ops.transpose(matrix), matrix), identity       # (n, n)
+        for _ in range(n_steps):
+            polynomial = a * identity + b * gram + c * ops.matmul(gram, gram)
+            product = ops.matmul(product, polynomial)
+            gram = ops.matmul(ops.matmul(polynomial, gram), polynomial)
+        matrix = ops.matmul(matrix, product)
+    return matrix

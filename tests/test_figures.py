@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -40,6 +41,15 @@ def result_of(experiment, gain=1.25):
 def committed(path):
     """Return a file as it is in git's index: `make run` may have written another result of its own."""
     return subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is known to git only")
+@pytest.mark.parametrize("readme", figures.TEXTS)
+def test_the_readme_links_to_committed_files(readme):
+    links = set(re.findall(r"\]\(([^)#:]+)\)", committed(readme)))
+    assert any(link.startswith("assets/") for link in links)
+    listed = subprocess.run(["git", "ls-files", *links], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    assert links == set(listed.split())
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is known to git only")

@@ -16,7 +16,7 @@ import training
 import util
 from download_module.degrade import degrade, downscale
 from download_module.disk import lock
-from experiments import RECIPES, Recipe, with_recipe
+from experiments import Recipe, with_recipe
 
 ROOT = Path(__file__).parents[1]
 TINY = with_recipe("paper", dataset="tiny", n_train=12, n_updates=12, width=4)
@@ -84,7 +84,7 @@ def test_fresh_inputs_are_made_of_targets_cut_anywhere(task):
         target, degraded = batches.draw_batch((tile, tile), update, replace(TINY, task=task), recipe)
         target = np.rint(255 * target[0]).astype(np.uint8)
         np.testing.assert_array_equal(np.rint(255 * degraded[0]), degrade(target, task, None))
-        if not recipe.permute_channels:
+        if task == "gray" or not recipe.permute_channels:
             tops.add(target[0, 0, 0].item())
     assert tops == set(range(33))
 
@@ -137,8 +137,9 @@ def test_training_learns_the_planted_relation(tmp_path):
     assert util.psnr_of_mse(util.mse(target, restored)).min() > 17
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", ["paper", FEW.recipe])
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe):
+    monkeypatch.setattr(training, "last_is_as_good", lambda last, best, best_is_input: False)
     experiment = with_recipe(recipe, dataset="tiny", n_train=12, n_updates=12, width=4, dropout=0.2)
     pairs = pair(size=64), pair(2, size=64)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
@@ -163,6 +164,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe)
     logs = [[json.loads(line) for line in (d / "log.jsonl").read_text().splitlines()] for d in (straight, broken)]
     assert [line["update"] for line in logs[1]] == [3, 6, 9, 12]
     assert [line["psnr"] for line in logs[0]] == [line["psnr"] for line in logs[1]]
+    assert len({line["psnr"] for line in logs[0]}) > 1
 
 
 @pytest.mark.slow
