@@ -125,7 +125,8 @@ def test_reproduce_lists_and_chooses_by_words(tmp_path, monkeypatch, capsys):
     for line in lines:
         assert line.startswith("missing  mars-")
         assert "-fewdata-n100-u" in line
-    assert any(f"-{experiments.BETTER}-fewdata-n100-u40000-" in line for line in lines)
+    updates = round(25_000 * experiments.EQUAL_SECONDS[experiments.BETTER])
+    assert any(f"-{experiments.BETTER}-fewdata-n100-u{updates}-" in line for line in lines)
     assert summary == f"0 of {len(lines)} experiments have a result"
     with pytest.raises(util.UserError, match="no experiment has nothing"):
         reproduce.main(["--only", "nothing"])
