@@ -124,21 +124,22 @@ def _srcnn535(x, width, dropout, last):
 def _halved(x, width, dropout, last):
     """Both branches of the paper on features at half the sides: a quarter of the arithmetic a layer.
 
-    The linear features go around the local branch: a linear filter is learned at once, which noise needs most.
+    What that saves goes into a deeper local branch; the U-Net has smaller kernels. The linear features go around the
+    local branch: a linear filter is learned at once, which noise needs most.
     """
     linear = layers.Conv2D(width, 6, strides=2, padding="same", name="linear")(x)
     features = local = layers.ReLU(name="features")(linear)                      # (N, H/2, W/2, width)
-    for depth in range(3):
+    for depth in range(5):
         local = _hidden(local, layers.Conv2D, width, 3, dropout, f"local{depth}")
     local = layers.Add(name="local")([local, linear])
     x, skips = features, []
     for depth in range(3):
-        x = _hidden(x, layers.Conv2D, width, 5, dropout, f"unet_down{depth}", strides=2)
+        x = _hidden(x, layers.Conv2D, width, 3, dropout, f"unet_down{depth}", strides=2)
         skips.append(x)                                                          # H/4, H/8, H/16
     x = _hidden(x, layers.Conv2D, width, 3, dropout, "unet_bottom")              # (N, H/16, W/16, width)
     for depth in reversed(range(3)):
         x = layers.Add(name=f"unet_skip{depth}")([x, skips[depth]])
-        x = _hidden(x, layers.Conv2DTranspose, width, 5, dropout, f"unet_up{depth}", strides=2)
+        x = _hidden(x, layers.Conv2DTranspose, width, 4, dropout, f"unet_up{depth}", strides=2)
     x = _hidden(x, layers.Conv2D, width, 3, dropout, "unet_top")                 # (N, H/2, W/2, width)
     return [layers.Conv2DTranspose(3, 6, strides=2, padding="same", name=f"{name}_out", **last)(branch)
             for name, branch in (("local", local), ("unet", x))]                 # (N, H, W, 3) each
