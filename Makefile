@@ -17,7 +17,7 @@ help:
 
 run: $(VENV)/run
 	$(BIN)/python download.py --dataset sample
-	$(BIN)/python inception2.py --dataset sample --n-train 100 --n-updates 2000
+	$(BIN)/python inception2.py --dataset sample --n-train 100 --n-updates 1000
 
 test: lint
 	$(BIN)/python -m pytest

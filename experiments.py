@@ -155,7 +155,7 @@ ABLATION = {"fewdata": RECIPES["fewdata"]} | {
 CELLS = tuple((dataset, task) for dataset in ("mars", "div2k") for task in ("sr_x4", "sr_x8", "noise_s64"))
 BETTER = "inception_unet_halved"
 
-QUICK = with_recipe("fewdata", dataset="sample", n_updates=2_000)  # what `make run` trains
+QUICK = with_recipe("fewdata", dataset="sample", n_updates=1_000)  # what `make run` trains
 
 # Part of each recipe's updates that the committed tables were trained with: about twelve hours on two CPU cores, when
 # two parts run side by side.
