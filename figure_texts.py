@@ -28,9 +28,8 @@ TEXTS = {
                       "799 (div2k).",
         "models": ("network", "parameters", "updates", "seconds", "{}"),
         "models_unit": "Mars, n = 100, recipe fewdata: gain over the input in dB with 95 % intervals. The number of "
-                       "updates is chosen so that all train for about the same time "
-                       "(results/benchmark_speed.json); the seconds are those of the first task shown, on one core "
-                       "beside another job.",
+                       "updates is chosen so that all train for about the same time: the seconds are the updates times "
+                       "the time of one, as results/benchmark_speed.json has it (one core, the other one busy).",
         "ablation": ("change to fewdata", "{} {}"),
         "changes": {
             "adam": "Adam instead of Muon, 1e-3",
@@ -72,8 +71,8 @@ TEXTS["README.ja.md"] = TEXTS["README.md"] | {
     "goals_unit": "dB、95 % 区間つき。特に断らない限り論文のネットワーク。最多タイル: mars 10,000、div2k 799。",
     "models": ("ネットワーク", "パラメータ数", "更新回数", "秒", "{}"),
     "models_unit": "Mars、n = 100、レシピ fewdata。入力に対する差 (dB)、95 % 区間つき。更新回数は学習時間が"
-                   "ほぼ等しくなるように選んだ（results/benchmark_speed.json）。秒は表示した最初のタスクの値で、別のジョブと"
-                   "並行した 1 コアでの測定。",
+                   "ほぼ等しくなるように選んだ。秒は更新回数に 1 回の時間（results/benchmark_speed.json、"
+                   "もう 1 つのコアも使用中の 1 コアでの測定）を掛けた値。",
     "ablation": ("fewdata からの変更", "{} {}"),
     "changes": {
         "adam": "Muon の代わりに Adam、1e-3",

@@ -179,11 +179,13 @@ def goals_block(results, texts):
 def networks_block(results, texts):
     """The networks side by side at about the same seconds of training."""
     tasks = [task for dataset, task in CELLS if dataset == "mars"]
-    rows = []
+    rows, speed = [], results.get("benchmark_speed")
     for model in (PAPER, *experiments.EQUAL_SECONDS):
         found = [find(results, dataset="mars", task=task, recipe="fewdata", model=model, n_train=100) for task in tasks]
         known = next((result for result in found if result), None)
-        about = [f"{known[key]:,.0f}" if known else MISSING for key in ("n_parameters", "n_updates", "seconds_train")]
+        about = [f"{known[key]:,}" if known else MISSING for key in ("n_parameters", "n_updates")]
+        seconds = known and speed and known["n_updates"] * speed["milliseconds_an_update"][model] / 1000
+        about.append(f"{seconds:,.0f}" if seconds else MISSING)
         rows.append([NETWORKS[model], *about, *(_gain(_over(result, "input")) for result in found)])
     *heads, head = texts["models"]
     return _table([*heads, *(head.format(task) for task in tasks)], rows) + f"\n\n- {texts['models_unit']}"

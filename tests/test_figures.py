@@ -24,7 +24,7 @@ def result_of(experiment, gain=1.25):
         return {"psnr": psnr, "psnr_of_mean_mse": psnr - 1, "ssim": 0.5, "psnr_tiles": [psnr] * 4}
 
     return asdict(experiment) | {
-        "n_test": 1000, "warning": None if gain > 0.5 else "it is worse", "n_parameters": 1000, "seconds_train": 12.3,
+        "n_test": 1000, "warning": None if gain > 0.5 else "it is worse", "n_parameters": 1000,
         "classical_settings": {"lanczos": 4}, "best_without_network": "lanczos",
         "methods": {"input": scores(20.0), "lanczos": scores(20.5), "restored": scores(20 + gain)},
         "differences": {
@@ -115,6 +115,14 @@ def test_reproduce_skips_what_has_a_result_and_stops_at_a_failure(tmp_path, monk
     assert first.name not in done.stdout
     assert "there is no data set mars" in done.stderr
     assert f"{second.name} failed" in done.stderr
+
+
+def test_networks_are_compared_with_their_seconds():
+    speed = {"milliseconds_an_update": {figures.PAPER: 110.0}}
+    results = {FIRST.name: result_of(FIRST), "benchmark_speed": speed}
+    content = figures.networks_block(results, figures.TEXTS["README.md"])
+    row = next(line for line in content.splitlines() if line.startswith(f"| {figures.NETWORKS[figures.PAPER]} |"))
+    assert row.startswith(f"| {figures.NETWORKS[figures.PAPER]} | 1,000 | 3,000 | 330 | +1.25 ")
 
 
 def test_reproduce_lists_and_chooses_by_words(tmp_path, monkeypatch, capsys):
