@@ -47,8 +47,8 @@ def draw_batch(pair, update, experiment, recipe):
             target = downscale(tile[0], 2)
             tile = [target, degrade(target, experiment.task, rng)]
         if recipe.crop:
-            step = None if recipe.fresh_degradation else scale_of(experiment.task)
-            tile = _crop(tile, recipe.crop, step or 1, rng)
+            scale = scale_of(experiment.task)
+            tile = _crop(tile, recipe.crop, scale if scale and not recipe.fresh_degradation else 1, rng)
         if recipe.symmetries:
             turns, mirrored = rng.integers(4), rng.integers(2)
             tile = [np.rot90(array, turns)[:, :: -1 if mirrored else 1] for array in tile]

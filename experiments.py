@@ -41,7 +41,7 @@ class Recipe:
 RECIPES = {
     # Adam, MSE, fixed pairs, no augmentation, the last weights are the result: the paper, section 3.
     "paper": Recipe(n_updates=100_000, batch_size=1, learning_rate=5e-4, dropout=0.2),
-    # What a user with few tiles should take; results/ablation.json has what each ingredient gives.
+    # What a user with few tiles should take; ablation.py measures what each ingredient gives.
     "fewdata": Recipe(
         n_updates=50_000, batch_size=4, learning_rate=2e-3, dropout=0.0, optimizer="muon", loss="charbonnier",
         start_at_identity=True, standardise=0.25, warmup=0.05, clip_norm=1.0, averaging=0.995, symmetries=True,
@@ -166,7 +166,7 @@ CURVE = (10, 30, 100, 300, 1_000, 10_000)  # tiles of the quality-versus-n curve
 N_DRAWS = 3  # for fewdata with the paper's network, up to 100 tiles
 # Updates in the time that the paper's network takes for one, as `python3 -m benchmarks.speed` measured them on one core
 # (results/benchmark_speed.json): all networks of a table train for the same seconds.
-EQUAL_SECONDS = {BETTER: 1.4, "edsr_8": 2.2, "edsr_baseline": 0.8, "care_unet": 0.5, "dncnn": 0.17}
+EQUAL_SECONDS = {BETTER: 1.4, "edsr_8": 2.15, "edsr_baseline": 0.75, "care_unet": 0.5, "dncnn": 0.18}
 
 
 def matrix(budget=BUDGET):

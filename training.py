@@ -124,7 +124,7 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
                 best_psnr, quarters, _ = _validate(model, validation_pair)
                 _save_best(best_path, model, best_psnr, 0, quarters)
             target, degraded = batches.draw_batch(train_pair, update, experiment, recipe)
-            model.reset_metrics()  # Keras before 3.9 returns the mean of all losses so far
+            model.reset_metrics()  # Keras 3.8 would return the mean of all losses so far
             loss = float(model.train_on_batch(degraded, target))
             if not np.isfinite(loss):
                 raise _not_finite("the loss", update, experiment, log)

@@ -137,9 +137,10 @@ def test_training_learns_the_planted_relation(tmp_path):
     assert util.psnr_of_mse(util.mse(target, restored)).min() > 17
 
 
-@pytest.mark.parametrize("recipe", ["paper", FEW.recipe])
+@pytest.mark.parametrize("recipe", ["paper", "fewdata", FEW.recipe])
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe):
-    monkeypatch.setattr(training, "last_is_as_good", lambda last, best, best_is_input: False)
+    # What is compared: the last weights of `fewdata`, which stays near the identity here, the best ones of the third.
+    monkeypatch.setattr(training, "last_is_as_good", lambda last, best, best_is_input: recipe == "fewdata")
     experiment = with_recipe(recipe, dataset="tiny", n_train=12, n_updates=12, width=4, dropout=0.2)
     pairs = pair(size=64), pair(2, size=64)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
@@ -164,7 +165,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe)
     logs = [[json.loads(line) for line in (d / "log.jsonl").read_text().splitlines()] for d in (straight, broken)]
     assert [line["update"] for line in logs[1]] == [3, 6, 9, 12]
     assert [line["psnr"] for line in logs[0]] == [line["psnr"] for line in logs[1]]
-    assert len({line["psnr"] for line in logs[0]}) > 1
+    assert recipe == "fewdata" or len({line["psnr"] for line in logs[0]}) > 1
 
 
 @pytest.mark.slow
