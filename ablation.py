@@ -1,10 +1,10 @@
 """Measure what each ingredient of the recipe `fewdata` gives, on validation tiles: change one at a time.
 
-    python3 ablation.py             # after download.py: about an hour on one CPU core
+    python3 ablation.py             # after download.py: about an hour and a half on one CPU core
 
 Networks of half the width, 100 tiles, 1,000 updates, one seed. The tiles of the measurement are training tiles of
-images that the run has not seen; no test tile is looked at. Writes results/ablation.json after each run: stop it at
-any moment, the same command goes on.
+images that the run has not seen; no test tile is looked at. Writes results/ablation.json after each run, and at the
+end results/ablation_longer.json: stop it at any moment, the same command goes on.
 """
 
 import sys
@@ -15,30 +15,46 @@ import numpy as np
 
 import backend
 import util
-from experiments import ABLATION, CELLS, with_recipe
+from download_module.degrade import is_noisy
+from experiments import ABLATION, BUDGET, CELLS, RECIPES, with_recipe
 from tileset import TileSet
 
 N_TRAIN, N_UPDATES, WIDTH, N_UNSEEN = 100, 1_000, 32, 200
-RESULT = Path("results") / "ablation.json"
+RESULT, LONGER_RESULT = (Path("results") / f"{name}.json" for name in ("ablation", "ablation_longer"))
+# What short runs speak against, once more, as long and as wide as the committed tables.
+LONGER = [
+    with_recipe(recipe, dataset="mars", task=task, n_train=n, n_updates=round(BUDGET * RECIPES["fewdata"].n_updates))
+    for task, n, recipes in (
+        ("noise_s64", 100, ("fewdata", "fewdata-no-channels")),
+        ("sr_x4", 10, ("fewdata", "fewdata-no-channels")),
+    ) for recipe in recipes
+]
 
 
 def main():
-    done = util.read_json(RESULT) if RESULT.exists() else {}
-    experiments = [
+    backend.start_keras()
+    measure_all([
         with_recipe(recipe, dataset=dataset, task=task, n_train=N_TRAIN, n_updates=N_UPDATES, width=WIDTH)
         for recipe, values in ABLATION.items() for dataset, task in CELLS if applies(values, task)
-    ]
-    backend.start_keras()
+    ], RESULT)
+    measure_all(LONGER, LONGER_RESULT)
+
+
+def applies(recipe, task):
+    """Whether a recipe differs from `fewdata` on this task; some ingredients are for noise, or for all else."""
+    if is_noisy(task):
+        return not recipe.shrunk and recipe.standardise is not None
+    return not recipe.standardise_noisy
+
+
+def measure_all(experiments, path):
+    """Measure those experiments that have no entry yet in the JSON file `path`: {name: entry of `measure`}."""
+    done = util.read_json(path) if path.exists() else {}
     for number, experiment in enumerate(experiments, 1):
         print(f"[{number}/{len(experiments)}] {experiment.name}", flush=True)
         if experiment.name not in done:
             done[experiment.name] = measure(experiment)
-            util.write_json(RESULT, done)
-
-
-def applies(recipe, task):
-    """Whether a recipe differs from `fewdata` on this task: shrunk tiles do for super-resolution only."""
-    return not recipe.shrunk or task != "noise_s64"
+            util.write_json(path, done)
 
 
 def measure(experiment):

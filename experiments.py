@@ -22,9 +22,8 @@ class Recipe:
     optimizer: str = "adam"  # or "muon", see muon.py
     loss: str = "mse"  # or "charbonnier", see training.charbonnier
     start_at_identity: bool = False  # see networks.build_model
-    # See networks.standardise. In short runs on validation tiles of Mars (not committed) 0.25 did about as well on x4
-    # and noise as the better of 1, with which noise learned slowly, and of shifting alone, with which x4 did.
-    standardise: float | None = None
+    standardise: float | None = None  # see networks.standardise
+    standardise_noisy: bool = False  # also for tasks with noise: they are learned more slowly then
     # Part of the updates in which the learning rate rises; then it falls as a cosine to 0. None: a constant rate.
     warmup: float | None = None
     clip_norm: float | None = None  # of the gradient
@@ -146,6 +145,7 @@ _CHANGES = {
     "no-schedule": {"warmup": None},
     "no-averaging": {"averaging": None},
     "no-standardising": {"standardise": None},
+    "standardising-noise": {"standardise_noisy": True},
     "no-fresh-degradation": {"fresh_degradation": False},
     "shrunk": {"shrunk": 0.25},
 }
@@ -167,6 +167,9 @@ N_DRAWS = 3  # for fewdata with the paper's network, up to 100 tiles
 # Updates in the time that the paper's network takes for one, as `python3 -m benchmarks.speed` measured them on one core
 # (results/benchmark_speed.json): all networks of a table train for the same seconds.
 EQUAL_SECONDS = {BETTER: 1.4, "edsr_8": 2.15, "edsr_baseline": 0.75, "care_unet": 0.5, "dncnn": 0.18}
+# Where the recipe's rate is not the best of results/rates.json, which `python3 -m benchmarks.rates` measured on
+# validation tiles of Mars x4.
+LEARNING_RATES = {"edsr_8": 1e-3, "edsr_baseline": 1e-3, "care_unet": 1e-3, "dncnn": 1e-3}
 
 
 def matrix(budget=BUDGET):
@@ -195,6 +198,8 @@ def matrix(budget=BUDGET):
     experiments = []
     for recipe, options in wanted:
         n_updates = RECIPES[recipe].n_updates * budget * EQUAL_SECONDS.get(options.get("model"), 1)
+        if options.get("model") in LEARNING_RATES:
+            options = options | {"learning_rate": LEARNING_RATES[options["model"]]}
         experiments.append(with_recipe(recipe, **options, n_updates=max(1, round(n_updates))))
     return tuple(dict.fromkeys([*experiments, QUICK]))
 

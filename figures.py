@@ -62,7 +62,7 @@ def blocks(results, texts):
     return {
         "gains": gains_block(results, texts), "goals": goals_block(results, texts),
         "scores": scores_block(results, texts), "networks": networks_block(results, texts),
-        "ablation": ablation_block(results.get("ablation", {}), texts),
+        "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {}), texts),
     }
 
 
@@ -183,7 +183,7 @@ def networks_block(results, texts):
     for model in (PAPER, *experiments.EQUAL_SECONDS):
         found = [find(results, dataset="mars", task=task, recipe="fewdata", model=model, n_train=100) for task in tasks]
         known = next((result for result in found if result), None)
-        about = [f"{known[key]:,}" if known else MISSING for key in ("n_parameters", "n_updates")]
+        about = [f"{known[key]:,}" if known else MISSING for key in ("n_parameters", "learning_rate", "n_updates")]
         seconds = known and speed and known["n_updates"] * speed["milliseconds_an_update"][model] / 1000
         about.append(f"{seconds:,.0f}" if seconds else MISSING)
         rows.append([NETWORKS[model], *about, *(_gain(_over(result, "input")) for result in found)])
@@ -191,8 +191,8 @@ def networks_block(results, texts):
     return _table([*heads, *(head.format(task) for task in tasks)], rows) + f"\n\n- {texts['models_unit']}"
 
 
-def ablation_block(ablation, texts):
-    """What a change to the recipe adds to the gain on validation tiles, one column a cell."""
+def ablation_block(ablation, longer, texts):
+    """What a change to the recipe adds to the gain on validation tiles, one column a cell; below it, longer runs."""
     entries = {(entry["recipe"], entry["dataset"], entry["task"]): entry for entry in ablation.values()}
     rows = []
     for recipe in experiments.ABLATION:
@@ -210,8 +210,17 @@ def ablation_block(ablation, texts):
     head, column = texts["ablation"]
     table = _table([head, *(column.format(*cell) for cell in CELLS)], rows)
     entry = next(iter(ablation.values()), None)
-    note = texts["ablation_unit"].format(n=entry["n_unseen"], updates=entry["n_updates"]) if entry else MISSING
-    return f"{table}\n\n- {note}"
+    notes = [texts["ablation_unit"].format(n=entry["n_unseen"], updates=entry["n_updates"]) if entry else MISSING]
+    full = {(entry["task"], entry["n_train"]): entry for entry in longer.values() if entry["recipe"] == "fewdata"}
+    for entry in longer.values():
+        with_all = full[entry["task"], entry["n_train"]]
+        if entry is not with_all:
+            difference = evaluation.paired_difference(entry["gain_tiles"], with_all["gain_tiles"])
+            notes.append(texts["ablation_longer"].format(
+                dataset=entry["dataset"], task=entry["task"], n=entry["n_train"], updates=entry["n_updates"],
+                change=texts["changes"][entry["recipe"].removeprefix("fewdata-")], difference=_gain(difference),
+            ))
+    return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
 
 
 def draw_curve(results):

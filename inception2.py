@@ -26,7 +26,7 @@ import applying
 import backend
 import util
 from download_module.degrade import TASKS
-from experiments import RECIPES, Experiment
+from experiments import RECIPES, Experiment, recipe_of
 from tileset import TileSet
 
 # The keys of networks.MODELS, repeated so that a wrong option is answered before Keras has loaded (a test
@@ -133,7 +133,8 @@ def run_train(options):
     model = training.train(experiment, train_pair, validation_pair, run_dir, data.id)
     draw_diagram(model, ASSETS / f"{experiment.model}.png")
     name = experiment.name + subset_suffix(data, test_pair)
-    measure(name, asdict(experiment), run_dir, model, data, test_pair, validation_pair, options.ensemble)
+    described = asdict(experiment) | {"recipe_settings": asdict(recipe_of(experiment))}
+    measure(name, described, run_dir, model, data, test_pair, validation_pair, options.ensemble)
 
 
 def run_evaluate(options):
@@ -160,7 +161,7 @@ def run_evaluate(options):
     model = training.load_model(model_path)
     name = run_dir.name if (run_dir / "config.json").exists() else model_path.stem
     name += ("" if here else f"-on-{dataset}-{task}") + subset_suffix(data, test_pair)
-    described = {field.name: config.get(field.name) for field in fields(Experiment)}
+    described = {name: config.get(name) for name in (*(field.name for field in fields(Experiment)), "recipe_settings")}
     described |= {"dataset": dataset, "task": task, "trained_on": {k: config.get(k) for k in ("dataset", "task")}}
     measure(name, described, run_dir, model, data, test_pair, validation_pair, options.ensemble)
 

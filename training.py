@@ -24,6 +24,7 @@ import muon
 import networks
 import provenance
 import util
+from download_module.degrade import is_noisy
 from download_module.disk import lock
 from experiments import recipe_of
 
@@ -41,7 +42,7 @@ def build(experiment, degraded=None):
     keras.utils.set_random_seed(experiment.seed)
     recipe = recipe_of(experiment)
     model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
-    if recipe.standardise:
+    if recipe.standardise and (recipe.standardise_noisy or not is_noisy(experiment.task)):
         images = degraded[:PREDICT_BATCH].astype(np.float32) / util.DATA_RANGE
         networks.standardise(model, images, recipe.standardise)
     learning_rate = experiment.learning_rate

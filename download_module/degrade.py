@@ -57,6 +57,11 @@ def scale_of(task):
     return {"sr_x4": 4, "sr_x8": 8, "sr_x4_noise_s64": 4}.get(task)
 
 
+def is_noisy(task):
+    """Return whether noise is part of a task."""
+    return task in ("noise_s64", "noise_s64_blur", "sr_x4_noise_s64")
+
+
 TASKS = {
     "sr_x4": lambda target, rng: upscale(downscale(target, 4), 4),
     "sr_x8": lambda target, rng: upscale(downscale(target, 8), 8),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import write_dataset
@@ -6,7 +8,8 @@ import ablation
 import figure_texts
 import figures
 import util
-from experiments import ABLATION
+from benchmarks import rates
+from experiments import ABLATION, LEARNING_RATES
 
 
 @pytest.fixture
@@ -14,7 +17,8 @@ def tiny(workplace, monkeypatch):
     write_dataset(workplace / "datasets", name="mars")
     monkeypatch.setattr(ablation, "CELLS", (("mars", "sr_x4"),))
     monkeypatch.setattr(ablation, "ABLATION", {name: ABLATION[name] for name in ("fewdata", "fewdata-no-averaging")})
-    for name, value in {"N_TRAIN": 4, "N_UPDATES": 2, "WIDTH": 4}.items():
+    longer = [replace(experiment, n_train=4, n_updates=3, width=4) for experiment in ablation.LONGER[-2:]]
+    for name, value in {"N_TRAIN": 4, "N_UPDATES": 2, "WIDTH": 4, "LONGER": longer}.items():
         monkeypatch.setattr(ablation, name, value)
     return workplace
 
@@ -29,13 +33,26 @@ def test_an_ablation_measures_on_unseen_tiles_and_goes_on(tiny, monkeypatch):
     monkeypatch.setattr(ablation, "measure", lambda experiment: pytest.fail("measured twice"))
     ablation.main()
     assert util.read_json(ablation.RESULT) == result
-    block = figures.ablation_block(result, figure_texts.TEXTS["README.md"])
+    longer = util.read_json(ablation.LONGER_RESULT)
+    block = figures.ablation_block(result, longer, figure_texts.TEXTS["README.md"])
     assert "| last weights, no averaging or choice | " in block
     assert "Validation tiles (8)" in block
+    assert "mars sr_x4, n = 4, 3 updates, no permuted channels: " in block
 
 
 def test_an_ingredient_is_left_out_where_it_does_something():
     assert ablation.applies(ABLATION["fewdata-no-fresh-degradation"], "sr_x4")
     assert ablation.applies(ABLATION["fewdata-shrunk"], "sr_x8")
     assert not ablation.applies(ABLATION["fewdata-shrunk"], "noise_s64")
+    assert not ablation.applies(ABLATION["fewdata-no-standardising"], "noise_s64")
+    assert ablation.applies(ABLATION["fewdata-no-standardising"], "sr_x8")
+    assert ablation.applies(ABLATION["fewdata-standardising-noise"], "noise_s64")
+    assert not ablation.applies(ABLATION["fewdata-standardising-noise"], "sr_x4")
     assert ablation.applies(ABLATION["fewdata-mse"], "sr_x4")
+
+
+def test_each_network_of_the_literature_is_measured_at_each_rate(workplace, monkeypatch):
+    monkeypatch.setattr(ablation, "measure", lambda experiment: [experiment.model, experiment.learning_rate])
+    rates.main()
+    measured = util.read_json(rates.RESULT).values()
+    assert sorted(measured) == sorted([model, rate] for model in LEARNING_RATES for rate in rates.RATES)

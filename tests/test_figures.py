@@ -122,7 +122,7 @@ def test_networks_are_compared_with_their_seconds():
     results = {FIRST.name: result_of(FIRST), "benchmark_speed": speed}
     content = figures.networks_block(results, figures.TEXTS["README.md"])
     row = next(line for line in content.splitlines() if line.startswith(f"| {figures.NETWORKS[figures.PAPER]} |"))
-    assert row.startswith(f"| {figures.NETWORKS[figures.PAPER]} | 1,000 | 3,000 | 330 | +1.25 ")
+    assert row.startswith(f"| {figures.NETWORKS[figures.PAPER]} | 1,000 | 0.002 | 3,000 | 330 | +1.25 ")
 
 
 def test_reproduce_lists_and_chooses_by_words(tmp_path, monkeypatch, capsys):

@@ -101,6 +101,8 @@ def test_a_saved_model_is_measured_alike(in_trained):
     after = json.loads(path.read_text())
     assert after["methods"] == before["methods"]
     assert after["seconds_train"] == before["seconds_train"]
+    assert after["recipe_settings"] == before["recipe_settings"]
+    assert after["recipe_settings"]["crop"] == 64
 
 
 def test_a_part_of_the_test_never_replaces_the_whole(in_trained):

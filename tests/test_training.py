@@ -383,3 +383,11 @@ assert (keras.distribution.distribution() is not None) == (n_devices > 1)
         subprocess.run(command, env=environment, check=True)
     for one, two in zip(weights(tmp_path / "1"), weights(tmp_path / "2"), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+@pytest.mark.parametrize(("task", "standardised"), [("sr_x4", True), ("gray", True), ("noise_s64", False)])
+def test_layers_are_standardised_where_there_is_no_noise(task, standardised):
+    degraded = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    experiment = with_recipe("fewdata", task=task, width=4)
+    kernel = training.build(experiment, degraded).get_layer("unet_down0").kernel
+    assert (np.abs(np.sum(kernel, axis=(0, 1))).max() < 1e-4) == standardised
