@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import figure_texts
 import figures
 import util
 from benchmarks import rates
-from experiments import ABLATION, LEARNING_RATES
+from experiments import ABLATION, BETTER, EQUAL_SECONDS, LEARNING_RATES
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -49,6 +52,15 @@ def test_an_ingredient_is_left_out_where_it_does_something():
     assert ablation.applies(ABLATION["fewdata-standardising-noise"], "noise_s64")
     assert not ablation.applies(ABLATION["fewdata-standardising-noise"], "sr_x4")
     assert ablation.applies(ABLATION["fewdata-mse"], "sr_x4")
+
+
+def test_the_networks_of_the_literature_take_the_rates_that_were_best_on_validation_tiles():
+    best = {}
+    for entry in util.read_json(ROOT / rates.RESULT).values():
+        model, gain = entry["model"], entry["gain"]["mean"]
+        best[model] = max(best.get(model, (gain, None)), (gain, entry["learning_rate"]))
+    assert {model: rate for model, (_, rate) in best.items()} == LEARNING_RATES
+    assert set(LEARNING_RATES) == set(EQUAL_SECONDS) - {BETTER}
 
 
 def test_each_network_of_the_literature_is_measured_at_each_rate(workplace, monkeypatch):
