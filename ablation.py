@@ -8,20 +8,17 @@ end results/ablation_longer.json: stop it at any moment, the same command goes o
 """
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 import backend
+import unseen
 import util
 from download_module.degrade import is_noisy
 from experiments import ABLATION, BUDGET, CELLS, RECIPES, with_recipe
-from tileset import TileSet
 
-N_TRAIN, N_UPDATES, WIDTH, N_UNSEEN = 100, 1_000, 32, 200
+N_TRAIN, N_UPDATES, WIDTH = 100, 1_000, 32
 RESULT, LONGER_RESULT = (Path("results") / f"{name}.json" for name in ("ablation", "ablation_longer"))
-# What short runs speak against, once more, as long and as wide as the committed tables.
+# Ingredients that the short runs do not favour, again as long and as wide as the committed tables.
 LONGER = [
     with_recipe(recipe, dataset="mars", task=task, n_train=n, n_updates=round(BUDGET * RECIPES["fewdata"].n_updates))
     for task, n, recipes in (
@@ -33,11 +30,11 @@ LONGER = [
 
 def main():
     backend.start_keras()
-    measure_all([
+    unseen.measure_all([
         with_recipe(recipe, dataset=dataset, task=task, n_train=N_TRAIN, n_updates=N_UPDATES, width=WIDTH)
         for recipe, values in ABLATION.items() for dataset, task in CELLS if applies(values, task)
     ], RESULT)
-    measure_all(LONGER, LONGER_RESULT)
+    unseen.measure_all(LONGER, LONGER_RESULT)
 
 
 def applies(recipe, task):
@@ -45,33 +42,6 @@ def applies(recipe, task):
     if is_noisy(task):
         return not recipe.shrunk and recipe.standardise is not None
     return not recipe.standardise_noisy
-
-
-def measure_all(experiments, path):
-    """Measure those experiments that have no entry yet in the JSON file `path`: {name: entry of `measure`}."""
-    done = util.read_json(path) if path.exists() else {}
-    for number, experiment in enumerate(experiments, 1):
-        print(f"[{number}/{len(experiments)}] {experiment.name}", flush=True)
-        if experiment.name not in done:
-            done[experiment.name] = measure(experiment)
-            util.write_json(path, done)
-
-
-def measure(experiment):
-    """Train one network and return its entry of the result: the mean gain over the input, in dB, and its interval."""
-    import evaluation
-    import training
-
-    data = TileSet("datasets", experiment.dataset, experiment.task)
-    pairs = data.read_train(experiment.n_train, experiment.draw)
-    unseen_pair = data.read_unseen(experiment.n_train, experiment.draw, N_UNSEEN)
-    model = training.train(experiment, *pairs, Path("runs") / experiment.name, data.id)
-    gains = training.gains(model, unseen_pair)
-    return asdict(experiment) | {
-        "n_unseen": len(gains), "gain": evaluation.paired_difference(gains, np.zeros_like(gains)),
-        "gain_tiles": [round(float(gain), 4) for gain in gains], "data_id": data.id,
-        **training.describe(),
-    }
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_
 from tqdm import tqdm
 
 import util
-from download_module.degrade import SIGMA, downscale, scale_of, upscale
+from download_module.degrade import SIGMA, downscale, is_noisy, scale_of, upscale
 from download_module.workers import worker_pool
 
 SIGMA_UNIT = SIGMA / util.DATA_RANGE  # of the noise, in 0..1
@@ -54,7 +54,7 @@ _DENOISER_SETTINGS = {
 
 def settings_for(task):
     """Return {method's name: settings to choose from} for a task: denoisers, an enlarger, or none."""
-    if "noise" in task:
+    if is_noisy(task):
         return _DENOISER_SETTINGS
     return {"lanczos": (scale_of(task),)} if scale_of(task) else {}
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 class Recipe:
     """How a network is trained when nothing else is said.
 
-    The first four can be changed by an `Experiment`; the others are what makes the recipe.
+    The first four can be changed by an `Experiment`; the others are what makes the recipe. The default of a new field
+    is what was done before it: a run that was stopped before then goes on, see training.train.
     """
 
     n_updates: int
@@ -23,7 +24,7 @@ class Recipe:
     loss: str = "mse"  # or "charbonnier", see training.charbonnier
     start_at_identity: bool = False  # see networks.build_model
     standardise: float | None = None  # see networks.standardise
-    standardise_noisy: bool = False  # also for tasks with noise: they are learned more slowly then
+    standardise_noisy: bool = True  # also for tasks with noise: they are learned more slowly then
     # Part of the updates in which the learning rate rises; then it falls as a cosine to 0. None: a constant rate.
     warmup: float | None = None
     clip_norm: float | None = None  # of the gradient
@@ -43,8 +44,8 @@ RECIPES = {
     # What a user with few tiles should take; ablation.py measures what each ingredient gives.
     "fewdata": Recipe(
         n_updates=50_000, batch_size=4, learning_rate=2e-3, dropout=0.0, optimizer="muon", loss="charbonnier",
-        start_at_identity=True, standardise=0.25, warmup=0.05, clip_norm=1.0, averaging=0.995, symmetries=True,
-        permute_channels=True, fresh_degradation=True, crop=64,
+        start_at_identity=True, standardise=0.25, standardise_noisy=False, warmup=0.05, clip_norm=1.0, averaging=0.995,
+        symmetries=True, permute_channels=True, fresh_degradation=True, crop=64,
     ),
 }
 

@@ -231,8 +231,8 @@ def measure(name, described, run_dir, model, data, test_pair, validation_pair, e
 
 def budget_of(described):
     """Return which part of its recipe's updates a run was given, or None where that is not known."""
-    known = described["recipe"] in RECIPES and described["n_updates"]
-    return described["n_updates"] / RECIPES[described["recipe"]].n_updates if known else None
+    settings = described["recipe_settings"]
+    return settings and described["n_updates"] / settings["n_updates"]
 
 
 def draw_diagram(model, path):

@@ -2,7 +2,7 @@
 
 Images are nearly all brightness and slow gradients, so the gradient of a kernel has a few large singular values, which
 say little of the detail to be restored. Muon gives all of them the same size: in a given number of updates a network
-learns far more (`python3 ablation.py` measures it). keras.optimizers.Muon leaves the kernels of convolutions to Adam.
+learns more (`python3 ablation.py` measures it). keras.optimizers.Muon leaves the kernels of convolutions to Adam.
 """
 
 import keras

@@ -35,7 +35,7 @@ def publish(experiment):
     name = f"{experiment.dataset}_{experiment.task}"
     card = {
         "name": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content),
-        **{key: result[key] for key in asdict(experiment)},
+        **{key: result[key] for key in (*asdict(experiment), "recipe_settings")},
         "result": result_path.as_posix(), "git_commit": result["git_commit"],
         "data_licence": manifest["licence"], "data_citation": manifest["citation"],
         "psnr": {method: scores["psnr"] for method, scores in result["methods"].items()}, "n_test": result["n_test"],

@@ -10,7 +10,7 @@ import json
 import time
 import zipfile
 import zlib
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 import keras
@@ -26,7 +26,7 @@ import provenance
 import util
 from download_module.degrade import is_noisy
 from download_module.disk import lock
-from experiments import recipe_of
+from experiments import Recipe, recipe_of
 
 PREDICT_BATCH = 8
 # About 8 gray levels, the size of the errors of Mars x4. With less it comes near to the absolute error, whose gradient
@@ -348,11 +348,20 @@ def _load_best(path, model):
 def _claim(run_dir, config):
     """Save the configuration beside the weights; never mix two configurations in one folder."""
     config_path = run_dir / "config.json"
-    if config_path.exists() and util.read_json(config_path) != config:
+    if config_path.exists() and _with_new_fields(util.read_json(config_path)) != config:
         raise util.UserError(f"{run_dir} holds a run of another configuration: move it away or delete it")
     util.write_json(config_path, config)
     for left_over in run_dir.glob(".*.npz"):  # of a kill in the middle of a checkpoint
         left_over.unlink()
+
+
+def _with_new_fields(config):
+    """Add to a stored configuration the settings that recipes did not have when it was written."""
+    defaults = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
+    try:
+        return config | {"recipe_settings": defaults | config["recipe_settings"]}
+    except (TypeError, KeyError):  # the file of something else
+        return None
 
 
 def _state(model):

@@ -10,8 +10,8 @@ run: stop it at any moment, the same command goes on. The best ones stand in exp
 import sys
 from pathlib import Path
 
-import ablation
 import backend
+import unseen
 import util
 from experiments import BETTER, EQUAL_SECONDS, with_recipe
 
@@ -22,7 +22,7 @@ RESULT = Path("results") / "rates.json"
 
 def main():
     backend.start_keras()
-    ablation.measure_all([
+    unseen.measure_all([
         with_recipe("fewdata", model=model, learning_rate=rate, n_updates=round(N_UPDATES * EQUAL_SECONDS[model]))
         for model in EQUAL_SECONDS if model != BETTER for rate in RATES
     ], RESULT)

@@ -1,6 +1,6 @@
 """Time one update of each network, so that experiments.EQUAL_SECONDS can give all of them the same time.
 
-    python3 -m benchmarks.speed     # a minute; on an idle machine
+    python3 -m benchmarks.speed     # a minute; the committed times: on one core, the other one busy, as for the tables
 
 Writes results/benchmark_speed.json. Batches are those of the recipe `fewdata`: 4 crops of 64x64 pixels.
 """

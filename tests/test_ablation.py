@@ -8,9 +8,10 @@ from conftest import write_dataset
 import ablation
 import figure_texts
 import figures
+import unseen
 import util
 from benchmarks import rates
-from experiments import ABLATION, BETTER, EQUAL_SECONDS, LEARNING_RATES
+from experiments import ABLATION, BETTER, EQUAL_SECONDS, LEARNING_RATES, matrix
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,7 +34,7 @@ def test_an_ablation_measures_on_unseen_tiles_and_goes_on(tiny, monkeypatch):
     for entry in result.values():
         assert entry["n_unseen"] == len(entry["gain_tiles"]) == 8  # 12 tiles, 4 of them seen
         assert entry["gain"]["mean"] == pytest.approx(np.mean(entry["gain_tiles"]), abs=1e-4)
-    monkeypatch.setattr(ablation, "measure", lambda experiment: pytest.fail("measured twice"))
+    monkeypatch.setattr(unseen, "measure", lambda experiment: pytest.fail("measured twice"))
     ablation.main()
     assert util.read_json(ablation.RESULT) == result
     longer = util.read_json(ablation.LONGER_RESULT)
@@ -58,10 +59,12 @@ def test_the_networks_of_the_literature_take_the_rates_that_were_best_on_validat
     entries = sorted(util.read_json(ROOT / rates.RESULT).values(), key=lambda entry: entry["gain"]["mean"])
     assert {entry["model"]: entry["learning_rate"] for entry in entries} == LEARNING_RATES  # the last one stays
     assert set(LEARNING_RATES) == set(EQUAL_SECONDS) - {BETTER}
+    taken = {experiment.model: experiment.learning_rate for experiment in matrix()}
+    assert LEARNING_RATES.items() <= taken.items()
 
 
 def test_each_network_of_the_literature_is_measured_at_each_rate(workplace, monkeypatch):
-    monkeypatch.setattr(ablation, "measure", lambda experiment: [experiment.model, experiment.learning_rate])
+    monkeypatch.setattr(unseen, "measure", lambda experiment: [experiment.model, experiment.learning_rate])
     rates.main()
     measured = util.read_json(rates.RESULT).values()
     assert sorted(measured) == sorted([model, rate] for model in LEARNING_RATES for rate in rates.RATES)

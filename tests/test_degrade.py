@@ -13,6 +13,7 @@ from download_module.degrade import (
     blur,
     degrade,
     downscale,
+    is_noisy,
     scale_of,
     to_luma,
     upscale,
@@ -130,6 +131,13 @@ def test_every_task_keeps_size_and_type(task):
 def test_an_unknown_task_is_an_error():
     with pytest.raises(KeyError):
         degrade(np.zeros((128, 128, 3), np.uint8), "sr_x3", None)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_noisy_tasks_are_those_that_draw(task):
+    target = np.full((16, 16, 3), 100, np.uint8)
+    first, second = (degrade(target, task, np.random.default_rng(seed)) for seed in (0, 1))
+    assert is_noisy(task) == (first != second).any()
 
 
 def test_scales():

@@ -264,6 +264,18 @@ def test_a_folder_is_never_used_for_two_configurations(tmp_path, experiment, dat
     assert_same(before, weights(tmp_path))
 
 
+def test_a_run_of_before_a_setting_was_known_goes_on(tmp_path):
+    training.train(TINY, pair(), pair(2), tmp_path, "data")
+    config = util.read_json(tmp_path / "config.json")
+    assert config["recipe_settings"].pop("standardise_noisy") is True  # what it was before there was a choice
+    util.write_json(tmp_path / "config.json", config)
+    training.train(TINY, pair(), pair(2), tmp_path, "data")
+    config["recipe_settings"]["averaging"] = 0.5
+    util.write_json(tmp_path / "config.json", config)
+    with pytest.raises(util.UserError, match="another configuration"):
+        training.train(TINY, pair(), pair(2), tmp_path, "data")
+
+
 def test_a_stop_between_the_last_files_is_made_good(tmp_path):
     for name in ("model.keras", "trained.json"):
         training.train(TINY, pair(), pair(2), tmp_path, "data")
@@ -385,9 +397,12 @@ assert (keras.distribution.distribution() is not None) == (n_devices > 1)
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-@pytest.mark.parametrize(("task", "standardised"), [("sr_x4", True), ("gray", True), ("noise_s64", False)])
-def test_layers_are_standardised_where_there_is_no_noise(task, standardised):
+@pytest.mark.parametrize(("recipe", "task", "standardised"), [
+    ("fewdata", "sr_x4", True), ("fewdata", "gray", True), ("fewdata", "noise_s64", False),
+    ("fewdata-standardising-noise", "noise_s64", True), ("fewdata-no-standardising", "sr_x4", False),
+])
+def test_layers_are_standardised_where_there_is_no_noise(recipe, task, standardised):
     degraded = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    experiment = with_recipe("fewdata", task=task, width=4)
+    experiment = with_recipe(recipe, task=task, width=4)
     kernel = training.build(experiment, degraded).get_layer("unet_down0").kernel
     assert (np.abs(np.sum(kernel, axis=(0, 1))).max() < 1e-4) == standardised
