@@ -23,7 +23,11 @@ def measure_all(experiments, path):
 
 
 def measure(experiment):
-    """Train one network and return its entry of the result: the mean gain over the input, in dB, and its interval."""
+    """Train one network in runs/NAME, or take the one that is there, and return its entry of the result.
+
+    The entry has all settings and `gain`, the mean PSNR over that of the input in dB with its 95 % interval over the
+    `n_unseen` tiles, whose gains are `gain_tiles`.
+    """
     import evaluation
     import training
 
@@ -32,8 +36,9 @@ def measure(experiment):
     unseen_pair = data.read_unseen(experiment.n_train, experiment.draw, N_UNSEEN)
     model = training.train(experiment, *pairs, Path("runs") / experiment.name, data.id)
     gains = training.gains(model, unseen_pair)
-    return asdict(experiment) | {"recipe_settings": asdict(recipe_of(experiment))} | {
-        "n_unseen": len(gains), "gain": evaluation.paired_difference(gains, np.zeros_like(gains)),
+    return asdict(experiment) | {
+        "recipe_settings": asdict(recipe_of(experiment)), "n_unseen": len(gains),
+        "gain": evaluation.paired_difference(gains, np.zeros_like(gains)),
         "gain_tiles": [round(float(gain), 4) for gain in gains], "data_id": data.id,
         **training.describe(),
     }
