@@ -110,7 +110,7 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
     log = [line for line in _read_log(log_path) if line["update"] <= start]
     seconds_before, began = (log[-1]["seconds"] if log else 0.0), time.perf_counter()
     recipe, best_path = recipe_of(experiment), run_dir / "best.npz"
-    best_psnr = _load_best(best_path, model)[0] if start and recipe.averaging else -np.inf
+    best_psnr = np.mean(_load_best(best_path, model)[0]) if start and recipe.averaging else -np.inf
 
     losses, warned = [], False
     with (
@@ -122,8 +122,9 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
             bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{log[-1]['psnr']:.2f}", refresh=False)
         for update in range(start, experiment.n_updates):
             if recipe.averaging and not update:  # the untouched input, where the network starts at the identity
-                best_psnr, quarters, _ = _validate(model, validation_pair)
-                _save_best(best_path, model, best_psnr, 0, quarters)
+                tiles, _ = _validate(model, validation_pair)
+                best_psnr = float(np.mean(tiles))
+                _save_best(best_path, model, tiles, 0)
             target, degraded = batches.draw_batch(train_pair, update, experiment, recipe)
             model.reset_metrics()  # Keras 3.8 would return the mean of all losses so far
             loss = float(model.train_on_batch(degraded, target))
@@ -137,10 +138,11 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
             if not all(np.isfinite(value).all() for value in _state(model)):
                 raise _not_finite("a weight", update, experiment, log)
             with _averaged(model):
-                psnr, quarters, collapsed = _validate(model, validation_pair)
+                tiles, collapsed = _validate(model, validation_pair)
+                psnr = float(np.mean(tiles))
                 if recipe.averaging and psnr > best_psnr:
                     best_psnr = psnr
-                    _save_best(best_path, model, psnr, done, quarters)
+                    _save_best(best_path, model, tiles, done)
             seconds = seconds_before + time.perf_counter() - began
             log.append({"update": done, "loss": float(np.mean(losses)), "psnr": psnr, "seconds": seconds})
             losses = []
@@ -157,11 +159,11 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
                           "have died, or it has not left the identity yet; if this stays, lower --learning-rate")
     chosen = experiment.n_updates
     if recipe.averaging:
-        _, chosen, weights, best_quarters = _load_best(best_path, model)
+        best_tiles, chosen, weights = _load_best(best_path, model)
         with _averaged(model):
-            _, last_quarters, _ = _validate(model, validation_pair)
+            last_tiles, _ = _validate(model, validation_pair)
             last_weights = model.get_weights()
-        if last_is_as_good(last_quarters, best_quarters, best_is_input=chosen == 0):
+        if last_is_as_good(last_tiles, best_tiles, best_is_input=chosen == 0):
             chosen, weights = experiment.n_updates, last_weights
         model.set_weights(weights)
     model_path, trained_path = run_dir / "model.keras", run_dir / "trained.json"
@@ -228,11 +230,11 @@ def load_checkpoint(path, model):
     return int(stored["update"])
 
 
-def _load_arrays(path):
-    """Read all arrays of an .npz file; a broken one is a `UserError`."""
+def _load_arrays(path, *needed):
+    """Read all arrays of an .npz file; a broken one, or one without `update` and the needed ones, is a `UserError`."""
     try:
         with np.load(path) as stored:
-            return {"update": stored["update"]} | {name: stored[name] for name in stored.files}
+            return {name: stored[name] for name in {"update", *needed, *stored.files}}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise util.UserError(f"{path} is broken ({error}): delete {path.parent} to train from the start") from error
 
@@ -299,50 +301,44 @@ def _averaged(model):
 
 
 def _validate(model, validation_pair):
-    """Validate: PSNR in dB as the mean of the tiles and for each quarter of a tile, and whether the input came back.
-
-    Quarters, because even a single tile has a spread then.
-    """
+    """Return the PSNR of each validation tile in dB, and whether the inputs came back."""
     target, degraded = validation_pair
     restored = restore_tiles(model, degraded)
-    quarters = [np.concatenate([part for half in np.split(images, 2, axis=1) for part in np.split(half, 2, axis=2)])
-                for images in (target, restored)]
-    psnr = float(np.mean(util.psnr_of_mse(util.mse(target, restored))))
-    return psnr, util.psnr_of_mse(util.mse(*quarters)), util.nearly_equal(restored, degraded)
+    return util.psnr_of_mse(util.mse(target, restored)), util.nearly_equal(restored, degraded)
 
 
 def last_is_as_good(last, best, best_is_input):
     """Whether the last average of the weights is to be kept instead of the one that validated best.
 
     The rule of one standard error (Breiman et al., 1984): validation tiles are few, and where they cannot tell the
-    two apart the longer training is as a rule better on other tiles. The untouched input needs no such doubt: it is
-    kept unless the last average is above it.
+    two apart the longer training is as a rule better on other tiles. One tile has no standard error: then the best is
+    kept. So is the untouched input, which does no harm, unless the last average is above it.
 
     Parameters
     ----------
-    last, best : float (M,), PSNR in dB of the same M >= 2 pieces of validation tiles
+    last, best : float (N,), PSNR in dB of the same validation tiles
     best_is_input : bool, whether `best` is the untouched input
     """
     lost = np.subtract(best, last)
-    error = 0.0 if best_is_input else lost.std(ddof=1) / len(lost) ** 0.5
+    error = 0.0 if best_is_input or len(lost) == 1 else lost.std(ddof=1) / len(lost) ** 0.5
     return bool(lost.mean() <= error)
 
 
-def _save_best(path, model, psnr, update, quarters):
+def _save_best(path, model, tiles, update):
     # Before the checkpoint: if a kill comes between the two, the resumed run finds the same weights once more.
     with util.replacing(path) as temporary:
         weights = {f"w{i}": weight for i, weight in enumerate(model.get_weights())}
-        np.savez(temporary, psnr=psnr, update=update, quarters=quarters, **weights)
+        np.savez(temporary, tiles=tiles, update=update, **weights)
 
 
 def _load_best(path, model):
-    """Return (validation psnr, update, weights, psnr of the quarters) of `_save_best`'s file."""
+    """Return (psnr of each validation tile, update, weights) of `_save_best`'s file."""
     if not path.exists():
         raise util.UserError(f"{path} is missing: delete {path.parent} to train from the start")
-    stored = _load_arrays(path)
+    stored = _load_arrays(path, "tiles")
     weights = [stored.get(f"w{i}") for i in range(len(model.weights))]
-    _check_shapes(path, weights, model.weights, len(stored) - 3)
-    return float(stored["psnr"]), int(stored["update"]), weights, stored["quarters"]
+    _check_shapes(path, weights, model.weights, len(stored) - 2)
+    return stored["tiles"], int(stored["update"]), weights
 
 
 def _claim(run_dir, config):

@@ -231,6 +231,19 @@ def test_the_last_average_is_kept_unless_it_is_clearly_worse():
     assert not training.last_is_as_good(best - 0.01, best, best_is_input=False)
 
 
+def test_one_odd_validation_tile_does_not_decide():
+    """Mars sr_x4 with n=30: two of three tiles gained, an odd one lost 4.5 dB, and tiles nobody looked at gained."""
+    best = np.array([30.0, 25.0, 30.0])
+    assert training.last_is_as_good(best + [0.1, -4.5, 0.1], best, best_is_input=False)
+    assert not training.last_is_as_good(best + [0.1, -4.5, 0.1], best, best_is_input=True)
+
+
+def test_of_one_validation_tile_the_best_weights_are_kept():
+    best = np.array([30.0])
+    assert not training.last_is_as_good(best - 0.01, best, best_is_input=False)
+    assert training.last_is_as_good(best, best, best_is_input=False)
+
+
 def test_another_seed_gives_other_weights(tmp_path):
     for seed in (0, 1):
         training.train(replace(TINY, seed=seed, n_updates=2), pair(), pair(2), tmp_path / str(seed), "data")
