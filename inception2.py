@@ -236,7 +236,11 @@ def budget_of(described):
 
 
 def draw_diagram(model, path):
-    """Draw the layers of a network, once; without graphviz's `dot` say in a line how to get it."""
+    """Draw the layers of a network, once; without graphviz's `dot` say in a line how to get it.
+
+    A picture is no reason to lose a training: where `dot` fails, a line says so. (It does on long chains of residual
+    blocks: an assertion of its own about right-angled lines.)
+    """
     if not shutil.which("dot"):
         print(f"{path} is not drawn: that needs graphviz's dot (apt install graphviz, or brew install graphviz)")
         return
@@ -244,8 +248,11 @@ def draw_diagram(model, path):
         return
     import keras
 
-    with util.replacing(path) as temporary:
-        keras.utils.plot_model(model, str(temporary), show_layer_names=True, show_layer_activations=True, dpi=60)
+    try:
+        with util.replacing(path) as temporary:
+            keras.utils.plot_model(model, str(temporary), show_layer_names=True, show_layer_activations=True, dpi=60)
+    except AssertionError:  # what pydot raises when dot fails
+        print(f"{path} is not drawn: graphviz's dot failed on this network")
 
 
 def _number(convert, check, what):

@@ -258,6 +258,16 @@ def test_no_dot_is_said_in_one_line_and_stops_nothing(in_trained, monkeypatch, c
     assert capsys.readouterr().out.count("needs graphviz's dot") == 1
 
 
+def test_a_failing_dot_is_said_and_stops_nothing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "dot").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "dot").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    inception2.draw_diagram(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]), tmp_path / "a.png")
+    said = capsys.readouterr().out.splitlines()[-1]  # pydot repeats before what dot said
+    assert said == f"{tmp_path / 'a.png'} is not drawn: graphviz's dot failed on this network"
+    assert [path.name for path in tmp_path.iterdir()] == ["dot"]
+
+
 @pytest.mark.skipif(not shutil.which("dot"), reason="graphviz's dot is not installed")
 def test_the_diagram_is_drawn_where_dot_is(tmp_path):
     inception2.draw_diagram(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]), tmp_path / "a.png")
