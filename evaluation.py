@@ -33,7 +33,7 @@ def score(target, restored):
     }
 
 
-def evaluate(task, test_pair, validation_pair, restore, cache_dir, ensemble=None):
+def evaluate(task, test_pair, scenes, validation_pair, restore, cache_dir, ensemble=None):
     """Measure the input, the classical methods and the network on the same test tiles.
 
     Parameters
@@ -41,14 +41,16 @@ def evaluate(task, test_pair, validation_pair, restore, cache_dir, ensemble=None
     task : a task of `download_module.degrade.TASKS`
     test_pair, validation_pair : (target, degraded), uint8 (N, H, W, 3); settings of the classical methods
         are chosen on the validation tiles only
+    scenes : list of int, which scene each test tile belongs to, see `paired_difference`
     restore : function, uint8 (N, H, W, 3) -> uint8 (N, H, W, 3)
     cache_dir : path, keeps what does not depend on the network, for the next one that is measured on the same tiles
     ensemble : function like `restore`, optional: the mean over turned and mirrored tiles, a method of its own
 
     Returns
     -------
-    (fields, images) : the result's fields `protocol`, `n_test`, `classical_settings`, `methods`, `differences`,
-        `best_without_network` and `warning`, and {method: uint8 (N, H, W, 3)} of the input and the network
+    (fields, images) : the result's fields `protocol`, `n_test`, `scenes`, `classical_settings`, `methods`,
+        `differences`, `best_without_network` and `warning`, and {method: uint8 (N, H, W, 3)} of the input and the
+        network
     """
     target, degraded = test_pair
     images = {"input": degraded, "restored": restore(degraded)}
@@ -59,7 +61,7 @@ def evaluate(task, test_pair, validation_pair, restore, cache_dir, ensemble=None
     others = [name for name in methods if name not in images or name == "input"]
     best = max(others, key=lambda name: methods[name]["psnr"])
     differences = {
-        f"{ours} - {name}": paired_difference(methods[ours]["psnr_tiles"], methods[name]["psnr_tiles"])
+        f"{ours} - {name}": paired_difference(methods[ours]["psnr_tiles"], methods[name]["psnr_tiles"], scenes)
         for ours in images if ours != "input" for name in others
     }
     lost = -differences[f"restored - {best}"]["mean"]
@@ -70,8 +72,8 @@ def evaluate(task, test_pair, validation_pair, restore, cache_dir, ensemble=None
     elif lost > 0:
         warning = f"the network is {lost:.2f} dB worse than {best} on the same tiles"
     fields = {
-        "protocol": PROTOCOL, "n_test": len(target), "classical_settings": settings, "methods": methods,
-        "differences": differences, "best_without_network": best, "warning": warning,
+        "protocol": PROTOCOL, "n_test": len(target), "scenes": scenes, "classical_settings": settings,
+        "methods": methods, "differences": differences, "best_without_network": best, "warning": warning,
     }
     return fields, images
 
@@ -107,11 +109,18 @@ def _fingerprint(*arrays):
     return digest.hexdigest()
 
 
-def paired_difference(values, others):
-    """Mean of the per-tile differences in dB and its 95 % percentile bootstrap interval (Efron, 1979)."""
+def paired_difference(values, others, scenes):
+    """Mean of the per-tile differences in dB and its 95 % percentile bootstrap interval (Efron, 1979).
+
+    Tiles of one scene are not independent, so whole scenes are drawn: `scenes` has the number of each tile's. With a
+    handful of scenes the interval is too narrow, with one it is the mean.
+    """
     difference = np.subtract(values, others)
+    _, places = np.unique(scenes, return_inverse=True)
+    sums, counts = np.bincount(places, difference), np.bincount(places)
     rng = np.random.default_rng(0)
-    means = [rng.choice(difference, len(difference)).mean() for _ in range(N_BOOTSTRAP)]
+    draws = (rng.integers(len(sums), size=len(sums)) for _ in range(N_BOOTSTRAP))
+    means = [sums[draw].sum() / counts[draw].sum() for draw in draws]
     low, high = np.percentile(means, [2.5, 97.5])
     return {"mean": _rounded(difference.mean()), "low": _rounded(low), "high": _rounded(high)}
 

@@ -107,6 +107,7 @@ def gains_block(results, texts):
                         for name, recipe in RECIPES.items())
     notes.append(texts["budget"].format(
         budget=BUDGET, updates=updates, faster=experiments.EQUAL_SECONDS[BETTER],
+        seen=round(BUDGET * RECIPES["paper"].n_updates * RECIPES["paper"].batch_size),
     ))
     notes += [
         texts["warned"].format(warning=result["warning"], name=f"{result['dataset']} {result['task']}, "
@@ -205,17 +206,20 @@ def ablation_block(ablation, longer, texts):
             elif not change:
                 row.append(_gain(entry["gain"]))
             else:
-                row.append(_gain(evaluation.paired_difference(entry["gain_tiles"], full["gain_tiles"])))
+                row.append(_gain(_added(entry, full)))
         rows.append(row)
     head, column = texts["ablation"]
     table = _table([head, *(column.format(*cell) for cell in CELLS)], rows)
     entry = next(iter(ablation.values()), None)
     notes = [texts["ablation_unit"].format(n=entry["n_unseen"], updates=entry["n_updates"]) if entry else MISSING]
-    full = {(entry["task"], entry["n_train"]): entry for entry in longer.values() if entry["recipe"] == "fewdata"}
+    def place(entry):
+        return entry["dataset"], entry["task"], entry["n_train"]
+
+    full = {place(entry): entry for entry in longer.values() if entry["recipe"] == "fewdata"}
     for entry in longer.values():
-        with_all = full[entry["task"], entry["n_train"]]
+        with_all = full[place(entry)]
         if entry is not with_all:
-            difference = evaluation.paired_difference(entry["gain_tiles"], with_all["gain_tiles"])
+            difference = _added(entry, with_all)
             notes.append(texts["ablation_longer"].format(
                 dataset=entry["dataset"], task=entry["task"], n=entry["n_train"], updates=entry["n_updates"],
                 change=texts["changes"][entry["recipe"].removeprefix("fewdata-")], difference=_gain(difference),
@@ -291,14 +295,18 @@ def _over_classical(result):
 def _difference(result, other):
     if not result or not other:
         return MISSING
-    return _gain(evaluation.paired_difference(*(r["methods"]["restored"]["psnr_tiles"] for r in (result, other))))
+    values, inputs = ([r["methods"][method]["psnr_tiles"] for r in (result, other)] for method in ("restored", "input"))
+    if inputs[0] != inputs[1]:
+        raise util.UserError(f"results/{result['name']}.json and results/{other['name']}.json are of other test tiles: "
+                             "measure both again with inception2.py evaluate")
+    return _gain(evaluation.paired_difference(*values, result["scenes"]))
 
 
 def _ensemble(result):
     if not result or "restored_ensemble" not in result["methods"]:
         return MISSING
-    methods = result["methods"]
-    return _gain(evaluation.paired_difference(*(methods[m]["psnr_tiles"] for m in ("restored_ensemble", "restored"))))
+    values = (result["methods"][method]["psnr_tiles"] for method in ("restored_ensemble", "restored"))
+    return _gain(evaluation.paired_difference(*values, result["scenes"]))
 
 
 def _score(result, method):
@@ -308,6 +316,11 @@ def _score(result, method):
 
 def _pair(psnr, ssim):
     return f"{psnr:.2f} / {ssim:.3f}"
+
+
+def _added(entry, other):
+    """What an entry of an ablation has more than another, on the same unseen tiles."""
+    return evaluation.paired_difference(entry["gain_tiles"], other["gain_tiles"], entry["scenes"])
 
 
 def _gain(difference):

@@ -120,7 +120,7 @@ def run_train(options):
     experiment = experiment_of(options)
     data = TileSet(options.data, experiment.dataset, experiment.task)
     train_pair, validation_pair = data.read_train(experiment.n_train, experiment.draw)
-    test_pair = data.read_test(options.n_test)  # now, so that a broken tile is found before hours of training
+    test_pair, scenes = data.read_test(options.n_test)  # now, so that a broken tile is found before hours of training
     for directory in (RESULTS, ASSETS):
         util.check_writable(directory)
     print(f"{experiment.name}\n{len(train_pair[0])} training and {len(validation_pair[0])} validation tiles")
@@ -134,7 +134,7 @@ def run_train(options):
     draw_diagram(model, ASSETS / f"{experiment.model}.png")
     name = experiment.name + subset_suffix(data, test_pair)
     described = asdict(experiment) | {"recipe_settings": asdict(recipe_of(experiment))}
-    measure(name, described, run_dir, model, data, test_pair, validation_pair, options.ensemble)
+    measure(name, described, run_dir, model, data, test_pair, scenes, validation_pair, options.ensemble)
 
 
 def run_evaluate(options):
@@ -145,10 +145,10 @@ def run_evaluate(options):
         raise util.UserError(f"nothing beside {model_path} says what it is for: add --dataset and --task")
     data = TileSet(options.data, dataset, task)
     here = (dataset, task) == (config.get("dataset"), config.get("task"))
-    if here and config.get("data_id") not in (None, data.id):
+    if dataset == config.get("dataset") and config.get("data_id") not in (None, data.id_of(config.get("task"))):
         raise util.UserError(f"{data.directory} is not the data set that {model_path} was trained on, and its test may "
                              "hold what the training saw: make it again with the options of then")
-    test_pair = data.read_test(options.n_test)
+    test_pair, scenes = data.read_test(options.n_test)
     # Elsewhere than in its own data the tiles only choose the settings of the classical methods.
     n_train, draw = (config["n_train"], config.get("draw", 0)) if here else (min(Experiment.n_train, data.n_train), 0)
     _, validation_pair = data.read_train(n_train, draw)
@@ -163,7 +163,7 @@ def run_evaluate(options):
     name += ("" if here else f"-on-{dataset}-{task}") + subset_suffix(data, test_pair)
     described = {name: config.get(name) for name in (*(field.name for field in fields(Experiment)), "recipe_settings")}
     described |= {"dataset": dataset, "task": task, "trained_on": {k: config.get(k) for k in ("dataset", "task")}}
-    measure(name, described, run_dir, model, data, test_pair, validation_pair, options.ensemble)
+    measure(name, described, run_dir, model, data, test_pair, scenes, validation_pair, options.ensemble)
 
 
 def subset_suffix(data, test_pair):
@@ -198,7 +198,7 @@ def run_export(options):
 COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export}
 
 
-def measure(name, described, run_dir, model, data, test_pair, validation_pair, ensemble):
+def measure(name, described, run_dir, model, data, test_pair, scenes, validation_pair, ensemble):
     """Evaluate `model` on the test tiles; write results/NAME.json and assets/NAME.png, print the table."""
     import evaluation
     import samples
@@ -210,7 +210,7 @@ def measure(name, described, run_dir, model, data, test_pair, validation_pair, e
     began = time.perf_counter()
     restore = partial(training.restore_tiles, model)
     measured, images = evaluation.evaluate(
-        described["task"], test_pair, validation_pair, restore, RUNS / "classical",
+        described["task"], test_pair, scenes, validation_pair, restore, RUNS / "classical",
         partial(restore, ensemble=True) if ensemble else None,
     )
     result = {

@@ -2,8 +2,8 @@
 
     python3 pictures.py             # after reproduce.py, which leaves the networks in runs/; a minute
 
-Writes assets/mars-sr_x4-rows.png, mars-sr_x8-rows.png and mars-noise_s64-rows.png. An experiment without a network in
-runs/ is left out.
+Writes assets/mars-sr_x4-rows.png, mars-sr_x8-rows.png and mars-noise_s64-rows.png. An experiment without a result is
+left out; where one has a result and runs/ lacks its network, the picture stays as it is.
 """
 
 import sys
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import backend
 import util
-from experiments import BETTER, BUDGET, Experiment, matrix
+from experiments import BETTER, Experiment, arguments, matrix
 from tileset import TileSet
 
 TASKS = ("sr_x4", "sr_x8", "noise_s64")
@@ -31,34 +31,45 @@ COLUMNS = (  # recipe, network, tiles, title
 def main():
     backend.start_keras()
     for task in TASKS:
-        path, picture = Path("assets") / f"mars-{task}-rows.png", draw(task)
-        if not picture:
-            print(f"{path} stays as it is: runs/ has no network for mars {task}, python3 reproduce.py trains them")
+        path, wanted = Path("assets") / f"mars-{task}-rows.png", columns_of(task)
+        lacking = [experiment for _, experiment in wanted if not network_of(experiment).exists()]
+        if lacking or not wanted:
+            why = f"python3 inception2.py {' '.join(arguments(lacking[0]))}" if lacking else "python3 reproduce.py"
+            print(f"{path} stays as it is, its networks are not all in runs/: {why}")
             continue
+        picture = draw(task, wanted)
         with util.replacing(path) as temporary:
             picture.save(temporary, optimize=True)
         print(f"written: {path}")
 
 
-def draw(task):
-    """Draw the columns that have a network, then the target: each tile in two rows, input above output.
+def columns_of(task):
+    """Return [(title, experiment)] of those columns of a picture that have a result."""
+    of_task = (e for e in matrix() if (e.dataset, e.task, e.draw) == ("mars", task, 0))
+    experiments = {(e.recipe, e.model, e.n_train): e for e in of_task}
+    found = [(title, experiments[tuple(key)]) for *key, title in COLUMNS]
+    return [(title, experiment) for title, experiment in found if Path("results", f"{experiment.name}.json").exists()]
+
+
+def network_of(experiment):
+    return Path("runs") / experiment.name / "model.keras"
+
+
+def draw(task, wanted):
+    """Draw the columns, then the target: each tile in two rows, input above output.
+
+    wanted : [(title, experiment)], see `columns_of`
 
     Returns
     -------
-    PIL.Image, RGB, or None when there is no network
+    PIL.Image, RGB
     """
     import training
 
-    paths = {}
-    for experiment in matrix(BUDGET):
-        path = Path("runs") / experiment.name / "model.keras"
-        if (experiment.dataset, experiment.task, experiment.draw) == ("mars", task, 0) and path.exists():
-            paths[experiment.recipe, experiment.model, experiment.n_train] = path
-    wanted = [(title, paths[tuple(key)]) for *key, title in COLUMNS if tuple(key) in paths]
-    if not wanted:
-        return None
-    target, degraded = (array[list(TILES)] for array in TileSet("datasets", "mars", task).read_test(max(TILES) + 1))
-    columns = [(title, degraded, training.restore_tiles(training.load_model(path), degraded)) for title, path in wanted]
+    pair, _ = TileSet("datasets", "mars", task).read_test(max(TILES) + 1)
+    target, degraded = (array[list(TILES)] for array in pair)
+    columns = [(title, degraded, training.restore_tiles(training.load_model(network_of(experiment)), degraded))
+               for title, experiment in wanted]
     columns.append(("target", target, target))
     height, width = target.shape[1:3]
     row = 2 * (height + LABEL // 2) + MARGIN

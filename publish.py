@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import util
-from experiments import PUBLISHED
+from experiments import PUBLISHED, arguments
 
 WEIGHTS = Path("weights")
 
@@ -29,7 +29,8 @@ def publish(experiment):
     result_path = Path("results") / f"{experiment.name}.json"
     for path in (model_path, result_path):
         if not path.is_file():
-            raise util.UserError(f"{path} is missing: run python3 reproduce.py first")
+            command = f"python3 inception2.py {' '.join(arguments(experiment))}"
+            raise util.UserError(f"{path} is missing: {command} makes it")
     manifest = util.read_json(Path("datasets") / experiment.dataset / "manifest.json")
     result, content = util.read_json(result_path), model_path.read_bytes()
     name = f"{experiment.dataset}_{experiment.task}"

@@ -12,11 +12,10 @@ import argparse
 import subprocess
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import util
-from experiments import BUDGET, matrix
+from experiments import BUDGET, EQUAL_SECONDS, arguments, matrix
 
 ROOT = Path(__file__).parent
 
@@ -50,8 +49,9 @@ def build_parser():
 def run_all(experiments):
     """Run experiments one after the other; say before each how long all that are left may take."""
     began, done = time.monotonic(), 0
+    work = [work_left(experiment) for experiment in experiments]
     for number, experiment in enumerate(experiments, 1):
-        left = sum(other.n_updates for other in experiments[number - 1 :])
+        left = sum(work[number - 1 :])
         eta = f", about {_hours((time.monotonic() - began) / done * left)} to go" if done else ""
         print(f"[{number}/{len(experiments)}{eta}] {experiment.name}", flush=True)
         status = run([sys.executable, str(ROOT / "inception2.py"), *arguments(experiment)])
@@ -59,7 +59,14 @@ def run_all(experiments):
             raise KeyboardInterrupt
         if status:
             raise util.UserError(f"{experiment.name} failed, see above: mend it and run the same command again")
-        done += experiment.n_updates
+        done += work[number - 1]
+
+
+def work_left(experiment):
+    """Return the updates that an experiment still needs, in those of the paper's network."""
+    log = Path("runs") / experiment.name / "log.jsonl"  # a line for each interval
+    done = len(log.read_text().splitlines()) * experiment.interval if log.exists() else 0
+    return max(0, experiment.n_updates - done) / EQUAL_SECONDS.get(experiment.model, 1)
 
 
 def has_result(experiment):
@@ -74,12 +81,6 @@ def run(command):
             return process.wait()
         except KeyboardInterrupt:
             continue
-
-
-def arguments(experiment):
-    """Return the command line of inception2.py that stands for an experiment."""
-    named = ((field.name.replace("_", "-"), getattr(experiment, field.name)) for field in fields(experiment))
-    return [part for name, value in named for part in (f"--{name}", str(value))]
 
 
 def _hours(seconds):

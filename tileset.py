@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import util
+from download_module.datasets import sol_of
 from experiments import split_validation
 
 # What a manifest must hold, and what decides the bytes of the tiles of one task.
@@ -44,8 +45,12 @@ class TileSet:
             tasks = " ".join([*self.manifest["tasks"], task])
             raise util.UserError(f"{self.directory} has no {task}: run download.py again with all the options that "
                                  f"made this set, and --tasks {tasks}")
+        self.id = self.id_of(task)
+
+    def id_of(self, task):
+        """Return what `id` is for another task of this set."""
         identity = {key: self.manifest.get(key) for key in IDENTITY} | {"task": task}
-        self.id = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def read_train(self, n_train, draw):
         """Read a draw of n_train tiles: (train pair, validation pair), each (target, degraded)."""
@@ -62,17 +67,35 @@ class TileSet:
         return self._read([pairs[i] for i in train]), self._read([pairs[i] for i in validation])
 
     def read_unseen(self, n_train, draw, n):
-        """Read up to n training tiles of images that a draw holds no tile of, from the end: (target, degraded)."""
+        """Read up to n training tiles of images that a draw holds no tile of, from the end.
+
+        Returns
+        -------
+        ((target, degraded), scenes), as `read_test`
+        """
         pairs, sources = self._pairs("train", None), [tile["source"] for tile in self.manifest["tiles"]["train"]]
         seen = set(sources[n_train * draw : n_train * (draw + 1)])
         unseen = [i for i, source in enumerate(sources) if source not in seen][-n:]
         if not unseen:
             raise util.UserError(f"{self.directory} has no training image beside those of the {n_train} tiles")
-        return self._read([pairs[i] for i in unseen])
+        scenes = self._scenes("train")
+        return self._read([pairs[i] for i in unseen]), [scenes[i] for i in unseen]
 
     def read_test(self, n_test):
-        """Read the first n_test test tiles, all of them for None: (target, degraded)."""
-        return self._read(self._pairs("test", n_test))
+        """Read the first n_test test tiles, all of them for None.
+
+        Returns
+        -------
+        ((target, degraded), scenes) : the tiles, and for each the number of its scene, a list of int. Tiles of one
+            scene are alike: it is the source image or, on Mars, all images of one Martian day.
+        """
+        return self._read(self._pairs("test", n_test)), self._scenes("test")[:n_test]
+
+    def _scenes(self, split):
+        sources = [tile["source"] for tile in self.manifest["tiles"][split]]
+        names = [sol_of(Path(source)) for source in sources] if self.manifest["name"] == "mars" else sources
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        return [numbers[name] for name in names]
 
     def summary(self):
         """Return what a result has to say about its data."""

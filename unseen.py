@@ -26,19 +26,19 @@ def measure(experiment):
     """Train one network in runs/NAME, or take the one that is there, and return its entry of the result.
 
     The entry has all settings and `gain`, the mean PSNR over that of the input in dB with its 95 % interval over the
-    `n_unseen` tiles, whose gains are `gain_tiles`.
+    `n_unseen` tiles, whose gains are `gain_tiles` and whose scenes are `scenes`.
     """
     import evaluation
     import training
 
     data = TileSet("datasets", experiment.dataset, experiment.task)
     pairs = data.read_train(experiment.n_train, experiment.draw)
-    unseen_pair = data.read_unseen(experiment.n_train, experiment.draw, N_UNSEEN)
+    unseen_pair, scenes = data.read_unseen(experiment.n_train, experiment.draw, N_UNSEEN)
     model = training.train(experiment, *pairs, Path("runs") / experiment.name, data.id)
     gains = training.gains(model, unseen_pair)
     return asdict(experiment) | {
         "recipe_settings": asdict(recipe_of(experiment)), "n_unseen": len(gains),
-        "gain": evaluation.paired_difference(gains, np.zeros_like(gains)),
-        "gain_tiles": [round(float(gain), 4) for gain in gains], "data_id": data.id,
+        "gain": evaluation.paired_difference(gains, np.zeros_like(gains), scenes),
+        "gain_tiles": [round(float(gain), 4) for gain in gains], "scenes": scenes, "data_id": data.id,
         **training.describe(),
     }

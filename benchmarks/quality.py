@@ -42,7 +42,7 @@ def gain(data_dir, run_dir, seed):
     data = TileSet(data_dir, EXPERIMENT.dataset, EXPERIMENT.task)
     pairs = data.read_train(EXPERIMENT.n_train, EXPERIMENT.draw)
     model = training.train(replace(EXPERIMENT, seed=seed), *pairs, run_dir, data.id)
-    return round(float(training.gains(model, data.read_test(None)).mean()), 4)
+    return round(float(training.gains(model, data.read_test(None)[0]).mean()), 4)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main():
     restore = applying.with_symmetries(
         lambda x: np.asarray(model.predict_on_batch(x)), ensemble=False, trust=True, scale=scale
     )
-    target, degraded = TileSet("datasets", options.dataset, card["task"]).read_test(options.n_test)
+    (target, degraded), _ = TileSet("datasets", options.dataset, card["task"]).read_test(options.n_test)
     correlations, errors, uncertainties = [], [], []
     for clean, tile in zip(target, degraded, strict=True):
         output = restore(tile[None].astype(np.float32) / util.DATA_RANGE)[0]

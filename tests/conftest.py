@@ -14,7 +14,7 @@ DiskUsage = namedtuple("DiskUsage", "total used free")
 
 
 def write_dataset(data_dir, name="tiny", task="sr_x4", n_train=12, n_test=4, tile=TILE):
-    """Write smooth random tiles and their degraded partners, two tiles a source image."""
+    """Write smooth random tiles and their degraded partners, two a source image named like those of Mars."""
     tiles = {}
     for split, n in {"train": n_train, "test": n_test}.items():
         for i in range(n):
@@ -23,7 +23,7 @@ def write_dataset(data_dir, name="tiny", task="sr_x4", n_train=12, n_test=4, til
             target = np.kron(target, np.ones((8, 8, 1), np.uint8))
             util.write_image(data_dir / name / split / "hr" / f"{i:05}.png", target)
             util.write_image(data_dir / name / split / task / f"{i:05}.png", degrade(target, task, rng))
-        tiles[split] = [{"source": f"{split}{i // 2}.png", "y": 0, "x": 0, "rotation": 0} for i in range(n)]
+        tiles[split] = [{"source": f"{split}/{i // 2:04}.png", "y": 0, "x": 0, "rotation": 0} for i in range(n)]
     util.write_json(data_dir / name / "manifest.json", {
         "name": name, "seed": 0, "tasks": [task], "verified": False, "archives": [], "versions": {},
         "counts": {"train": {"made": n_train, "n_images_used": n_train // 2}, "test": {"made": n_test}}, "tiles": tiles,

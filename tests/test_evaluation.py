@@ -7,6 +7,7 @@ import util
 from download_module.degrade import add_noise, degrade
 
 N, SIZE = 3, 32
+SCENES = [0, 1, 1]
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +47,25 @@ def test_a_shift_by_one_pixel_is_seen():
 
 def test_paired_difference_is_paired():
     values = np.array([20.0, 30.0, 40.0, 50.0])
-    difference = evaluation.paired_difference(values + 0.5, values)
+    difference = evaluation.paired_difference(values + 0.5, values, range(4))
     assert difference == {"mean": 0.5, "low": 0.5, "high": 0.5}
 
 
 def test_the_interval_of_a_difference_holds_its_mean():
     rng = np.random.default_rng(1)
-    difference = evaluation.paired_difference(rng.normal(1, 1, 400), np.zeros(400))
+    difference = evaluation.paired_difference(rng.normal(1, 1, 400), np.zeros(400), range(400))
     assert difference["low"] < difference["mean"] < difference["high"]
     assert difference["high"] - difference["low"] == pytest.approx(2 * 1.96 / 20, rel=0.2)
+
+
+def test_an_interval_counts_scenes_not_tiles():
+    """Nine equal tiles of a scene say no more than one of them; scenes weigh as much as they have tiles."""
+    values = np.random.default_rng(1).normal(1, 1, 100)
+    one, nine = (evaluation.paired_difference(np.repeat(values, n), np.zeros(100 * n), np.repeat(range(100), n))
+                 for n in (1, 9))
+    assert one == nine
+    uneven = evaluation.paired_difference([1.0, 1.0, 1.0, 5.0], np.zeros(4), [7, 7, 7, 2])
+    assert uneven == {"mean": 2.0, "low": 1.0, "high": 5.0}
 
 
 @pytest.mark.parametrize("name", ["non_local_means", "total_variation", "wavelet"])
@@ -89,16 +100,16 @@ def test_sr_x8_is_enlarged_by_eight(pool):
 def test_every_method_is_scored_on_the_same_tiles_and_a_loss_is_said(tmp_path):
     target = smooth_tiles()
     degraded = noisy(target)
-    fields, images = evaluation.evaluate("noise_s64", (target, degraded), (target, degraded), lambda tiles: tiles,
-                                         tmp_path)
+    fields, images = evaluation.evaluate("noise_s64", (target, degraded), SCENES, (target, degraded),
+                                         lambda tiles: tiles, tmp_path)
     assert list(fields["methods"]) == ["input", "non_local_means", "total_variation", "wavelet", "restored"]
     assert list(images) == ["input", "restored"]
     assert {len(scores["psnr_tiles"]) for scores in fields["methods"].values()} == {N}
     assert fields["differences"]["restored - input"]["mean"] == 0
     assert fields["best_without_network"] in fields["warning"]
     assert "returns its input, but for rounding, and" in fields["warning"]
-    worse, _ = evaluation.evaluate("noise_s64", (target, degraded), (target, degraded), lambda tiles: tiles // 2,
-                                   tmp_path)
+    worse, _ = evaluation.evaluate("noise_s64", (target, degraded), SCENES, (target, degraded),
+                                   lambda tiles: tiles // 2, tmp_path)
     assert "dB worse than" in worse["warning"]
 
 
@@ -106,20 +117,20 @@ def test_what_is_kept_for_the_next_network_belongs_to_the_same_tiles(tmp_path):
     target = smooth_tiles()
     pairs = [(target, np.stack([degrade(tile, "sr_x4", None) for tile in other])) for other in (target, 255 - target)]
     first, again, other, validated = (
-        evaluation.evaluate("sr_x4", test, validation, lambda tiles: tiles, tmp_path)[0]["methods"]
+        evaluation.evaluate("sr_x4", test, SCENES, validation, lambda tiles: tiles, tmp_path)[0]["methods"]
         for test, validation in ((pairs[0], pairs[0]), (pairs[0], pairs[0]), pairs, (pairs[1], pairs[0]))
     )
     assert first == again == other
     assert validated["input"] != first["input"]
-    alone, _ = evaluation.evaluate("sr_x4", pairs[1], pairs[0], lambda tiles: tiles, tmp_path / "empty")
+    alone, _ = evaluation.evaluate("sr_x4", pairs[1], SCENES, pairs[0], lambda tiles: tiles, tmp_path / "empty")
     assert validated == alone["methods"]
 
 
 def test_the_self_ensemble_is_a_method_of_its_own(tmp_path):
     target = smooth_tiles()
     degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
-    fields, _ = evaluation.evaluate("sr_x4", (target, degraded), (target, degraded), lambda tiles: degraded, tmp_path,
-                                    lambda tiles: target)
+    fields, _ = evaluation.evaluate("sr_x4", (target, degraded), SCENES, (target, degraded), lambda tiles: degraded,
+                                    tmp_path, lambda tiles: target)
     assert fields["methods"]["restored_ensemble"]["psnr"] == util.PSNR_OF_EQUAL
     assert fields["differences"]["restored_ensemble - lanczos"]["mean"] > 0
     assert fields["best_without_network"] == "lanczos"
@@ -129,7 +140,8 @@ def test_the_self_ensemble_is_a_method_of_its_own(tmp_path):
 def test_a_network_that_wins_gets_no_warning(tmp_path):
     target = smooth_tiles()
     degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
-    fields, _ = evaluation.evaluate("sr_x4", (target, degraded), (target, degraded), lambda tiles: target, tmp_path)
+    fields, _ = evaluation.evaluate("sr_x4", (target, degraded), SCENES, (target, degraded), lambda tiles: target,
+                                    tmp_path)
     assert fields["warning"] is None
     assert fields["methods"]["restored"]["psnr"] == util.PSNR_OF_EQUAL
 

@@ -24,7 +24,8 @@ def result_of(experiment, gain=1.25):
         return {"psnr": psnr, "psnr_of_mean_mse": psnr - 1, "ssim": 0.5, "psnr_tiles": [psnr] * 4}
 
     return asdict(experiment) | {
-        "n_test": 1000, "warning": None if gain > 0.5 else "it is worse", "n_parameters": 1000,
+        "name": experiment.name, "n_test": 1000, "scenes": [0, 0, 1, 1], "n_parameters": 1000,
+        "warning": None if gain > 0.5 else "it is worse",
         "classical_settings": {"lanczos": 4}, "best_without_network": "lanczos",
         "methods": {"input": scores(20.0), "lanczos": scores(20.5), "restored": scores(20 + gain)},
         "differences": {
@@ -93,6 +94,14 @@ def test_goals_are_differences_on_the_same_tiles():
     assert rows[3].split("|")[2].strip() == figures.MISSING
 
 
+def test_results_of_other_tiles_are_not_subtracted():
+    paper = experiments.with_recipe("paper", n_updates=6_000, n_train=100)
+    other = result_of(paper, gain=0.5)
+    other["methods"]["input"]["psnr_tiles"] = [20.0, 20.0, 20.0, 21.0]
+    with pytest.raises(util.UserError, match="are of other test tiles"):
+        figures.goals_block({FIRST.name: result_of(FIRST), paper.name: other}, figures.TEXTS["README.md"])
+
+
 def test_the_curve_is_drawn_of_what_there_is():
     for results in ({}, {FIRST.name: result_of(FIRST)}):
         axes = figures.draw_curve(results).axes[0]
@@ -125,6 +134,24 @@ def test_networks_are_compared_with_their_seconds():
     assert row.startswith(f"| {figures.NETWORKS[figures.PAPER]} | 1,000 | 0.002 | 3,000 | 330 | +1.25 ")
 
 
+def test_networks_train_for_about_the_same_seconds_and_ours_not_for_more():
+    times = json.loads(committed("results/benchmark_speed.json"))["milliseconds_an_update"]
+    for model, updates in experiments.EQUAL_SECONDS.items():
+        assert updates * times[model] == pytest.approx(times[figures.PAPER], rel=0.1)
+    assert experiments.EQUAL_SECONDS[experiments.BETTER] * times[experiments.BETTER] < 1.005 * times[figures.PAPER]
+
+
+def test_what_is_left_to_do_counts_checkpoints_and_the_time_of_an_update(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    halved = replace(FIRST, model=experiments.BETTER)
+    assert reproduce.work_left(FIRST) == 3_000
+    assert reproduce.work_left(halved) == pytest.approx(3_000 / experiments.EQUAL_SECONDS[experiments.BETTER])
+    log = tmp_path / "runs" / FIRST.name / "log.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text("{}\n{}\n")
+    assert reproduce.work_left(FIRST) == 2_000
+
+
 def test_reproduce_lists_and_chooses_by_words(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     reproduce.main(["--list", "--only", "mars", "fewdata", "n100-", "--budget", "0.5"])
@@ -148,7 +175,7 @@ def test_an_experiment_survives_the_command_line(monkeypatch):
     import inception2
 
     experiment = experiments.matrix()[2]
-    options = inception2.build_parser().parse_args(["train", *reproduce.arguments(experiment)])
+    options = inception2.build_parser().parse_args(["train", *experiments.arguments(experiment)])
     assert all(getattr(options, field) == value for field, value in vars(experiment).items())
 
 
