@@ -51,7 +51,7 @@ TEXTS = {
         "full": "none: mean gain over the input",
         "ablation_unit": "Validation tiles ({n}), not test tiles; n = 100, {updates:,} updates, half the width, one "
                          "seed. First row: gain over the input in dB. Other rows: what the change adds to it, with "
-                         "95 % intervals over tiles.",
+                         "95 % intervals.",
         "ablation_longer": "A run as long and as wide as those of the table of gains, for an ingredient that a "
                            "short run speaks against: {dataset} {task}, n = {n}, {updates:,} updates, {change}: "
                            "{difference} dB.",
@@ -102,7 +102,7 @@ TEXTS["README.ja.md"] = TEXTS["README.md"] | {
     },
     "full": "なし: 入力に対する平均の差",
     "ablation_unit": "テストではなく検証用タイル（{n} 枚）。n = 100、{updates:,} 更新、幅は半分、種は 1 つ。最初の行は"
-                     "入力に対する差 (dB)、他の行は変更による増減、タイルに関する 95 % 区間つき。",
+                     "入力に対する差 (dB)、他の行は変更による増減、95 % 区間つき。",
     "ablation_longer": "短い学習では無い方がよく見えたものを、性能の表と同じ長さと幅で確かめた結果: "
                        "{dataset} {task}、n = {n}、{updates:,} 更新、{change}: {difference} dB。",
     "sample": "`make run`: sample、n = {n}、{updates:,} 更新。バイキュービックより {gain} dB、"
