@@ -95,7 +95,8 @@ def _without_network(task, test_pair, validation_pair, cache_dir):
         return score(target, classical.restore(name, settings[name], target, degraded, pool, progress=True))
 
     with classical.workers() as pool:
-        settings = cached(lambda: classical.choose_settings(task, validation_pair, pool), validation=validation)
+        settings = cached(lambda: classical.choose_settings(task, validation_pair, pool), validation=validation,
+                          choices=classical.settings_for(task))
         methods = {"input": cached(lambda: score(target, degraded), tiles=tiles, method="input")}
         for name, setting in settings.items():
             methods[name] = cached(lambda name=name: measure(name), tiles=tiles, method=name, setting=setting)

@@ -126,6 +126,15 @@ def test_what_is_kept_for_the_next_network_belongs_to_the_same_tiles(tmp_path):
     assert validated == alone["methods"]
 
 
+def test_other_settings_to_choose_from_are_chosen_from(tmp_path, monkeypatch):
+    target = smooth_tiles()
+    pair = target, noisy(target)
+    for weight in (0.1, 0.2):
+        monkeypatch.setattr(classical, "_DENOISER_SETTINGS", {"total_variation": (weight, weight / 100)})
+        fields, _ = evaluation.evaluate("noise_s64", pair, SCENES, pair, lambda tiles: tiles, tmp_path)
+        assert fields["classical_settings"] == {"total_variation": weight}
+
+
 def test_the_self_ensemble_is_a_method_of_its_own(tmp_path):
     target = smooth_tiles()
     degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
