@@ -45,7 +45,7 @@ def wavelet(target, degraded, strength):
 
 
 METHODS = {method.__name__: method for method in (lanczos, non_local_means, total_variation, wavelet)}
-_DENOISER_SETTINGS = {
+_DENOISER_SETTINGS = {  # strengths below 0.05 give what 0.05 gives
     "non_local_means": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8),
     "total_variation": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8),
     "wavelet": (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5),
