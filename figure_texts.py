@@ -7,6 +7,7 @@ TEXTS = {
                       "tiles; dB, means over all test tiles ({n}), with 95 % bootstrap intervals of the paired "
                       "differences. Where several draws (other tiles, other seeds) were run: the range of their gains. "
                       "{missing} of {all} experiments have not been run yet (—).",
+        "test": "{name}: {n:,} of {scenes} scenes",
         "budget": "Shortened runs: {budget:.0%} of the updates of a recipe, that is {updates}; the halved network "
                   "gets {faster} times as many, which take as long. So `paper` with 10,000 tiles sees {seen:,} of "
                   "them, once each.",
@@ -64,6 +65,7 @@ TEXTS["README.ja.md"] = TEXTS["README.md"] | {
     "gains_unit": "入力に対する PSNR の差、2 行目は最良の古典的手法に対する差。dB、全テストタイル（{n}）の平均、"
                   "対応のある差の 95 % ブートストラップ区間つき。抽出（別のタイルと種）が複数ある所はその範囲も示す。"
                   "全 {all} 実験のうち {missing} は未実行（—）。",
+    "test": "{name}: {scenes} 場面の {n:,} 枚",
     "budget": "短縮した学習: 各レシピの更新回数の {budget:.0%}、すなわち {updates}。halved は同じ時間でできる "
               "{faster} 倍の回数。したがって 10,000 枚の `paper` は、うち {seen:,} 枚を 1 回ずつ見るだけである。",
     "warned": "{name}: プログラムの警告 “{warning}”。",

@@ -98,9 +98,11 @@ def gains_block(results, texts):
     lines = _table([*heads, *(head.format(f"{n:,}") for n in columns)], rows)
     names = [experiment.name for experiment in _matrix() if experiment != QUICK]
     found = [results[name] for name in names if name in results]
-    n_tests = {result["dataset"]: result["n_test"] for result in found}
+    tests = {result["dataset"]: texts["test"].format(
+        name=result["dataset"], n=result["n_test"], scenes=len(set(result["scenes"])),
+    ) for result in found}
     notes = [texts["gains_unit"].format(
-        n=", ".join(f"{name} {n:,}" for name, n in n_tests.items()) or MISSING,
+        n=", ".join(tests.values()) or MISSING,
         missing=len(names) - len(found), all=len(names),
     )]
     updates = ", ".join(f"`{name}` {round(BUDGET * recipe.n_updates):,} / {recipe.n_updates:,}"

@@ -1,6 +1,6 @@
 """Run the experiments of the README that have no result yet, the most telling first.
 
-    python3 reproduce.py                       # after download.py: about fifteen hours on two CPU cores
+    python3 reproduce.py                       # after download.py: about twelve hours on two CPU cores
     python3 reproduce.py --list                # what there is, and what has a result
     python3 reproduce.py --only mars-sr_x4 fewdata    # experiments with all of these words in their names
     python3 reproduce.py --budget 1            # the full number of updates: days on a CPU, for a GPU
