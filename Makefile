@@ -26,19 +26,19 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 
 reproduce: $(VENV)/run
-	$(BIN)/python reproduce.py
+	$(BIN)/python -m wi2_paper.reproduce
 
 figures: $(VENV)/run
-	$(BIN)/python figures.py
-	$(BIN)/python pictures.py
+	$(BIN)/python -m wi2_paper.tables
+	$(BIN)/python -m wi2_paper.pictures
 
 weights: $(VENV)/run
-	$(BIN)/python publish.py
+	$(BIN)/python -m wi2_paper.publish
 
 benchmark: $(VENV)/run
-	$(BIN)/python -m benchmarks.tiles
-	$(BIN)/python -m benchmarks.restoring
-	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m wi2_paper.benchmarks.tiles
+	$(BIN)/python -m wi2_paper.benchmarks.restoring
+	$(BIN)/python -m wi2_paper.benchmarks.speed
 
 clean:
 	rm -rf $(VENV) outputs .pytest_cache .ruff_cache

@@ -13,7 +13,6 @@ results/NAME.json, assets/NAME.png.
 """
 
 import argparse
-import shutil
 import sys
 import time
 from dataclasses import asdict, fields
@@ -22,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-import applying
-import backend
 import util
 from download_module.degrade import TASKS
-from experiments import RECIPES, Experiment, recipe_of
-from tileset import TileSet
+from inception2_module import drawing, networkfile
+from inception2_module.experiments import RECIPES, Experiment, recipe_of
+from inception2_module.tileset import TileSet
+from restore_module import files
 
 # The keys of networks.MODELS, repeated so that a wrong option is answered before Keras has loaded (a test
 # keeps the two equal).
@@ -124,21 +123,19 @@ def run_train(options):
     for directory in (RESULTS, ASSETS):
         util.check_writable(directory)
     print(f"{experiment.name}\n{len(train_pair[0])} training and {len(validation_pair[0])} validation tiles")
-
-    backend.start_keras()
-    import training
+    from inception2_module import training
 
     print(f"on {training.describe()['device']}", flush=True)
     run_dir = RUNS / experiment.name
     model = training.train(experiment, train_pair, validation_pair, run_dir, data.id)
-    draw_diagram(model, ASSETS / f"{experiment.model}.png")
+    drawing.draw_diagram(model, ASSETS / f"{experiment.model}.png")
     name = experiment.name + subset_suffix(data, test_pair)
     described = asdict(experiment) | {"recipe_settings": asdict(recipe_of(experiment))}
     measure(name, described, run_dir, model, data, test_pair, scenes, validation_pair, options.ensemble)
 
 
 def run_evaluate(options):
-    model_path, config = applying.find_weights(options.weights)
+    model_path, config = networkfile.find_weights(options.weights)
     run_dir = model_path.resolve().parent
     dataset, task = (getattr(options, field) or config.get(field) for field in ("dataset", "task"))
     if not dataset or not task:
@@ -155,10 +152,7 @@ def run_evaluate(options):
     for directory in (RESULTS, ASSETS):
         util.check_writable(directory)
 
-    backend.start_keras()
-    import training
-
-    model = training.load_model(model_path)
+    model = networkfile.load_model(model_path)
     name = run_dir.name if (run_dir / "config.json").exists() else model_path.stem
     name += ("" if here else f"-on-{dataset}-{task}") + subset_suffix(data, test_pair)
     described = {name: config.get(name) for name in (*(field.name for field in fields(Experiment)), "recipe_settings")}
@@ -172,23 +166,19 @@ def subset_suffix(data, test_pair):
 
 
 def run_restore(options):
-    model_path, known = applying.find_weights(options.weights)
-    backend.start_keras()
-    import training
+    model_path, known = networkfile.find_weights(options.weights)
 
-    model = training.load_model(model_path)
-    chosen = applying.Options(options.enlarge, options.ensemble, options.trust, options.allow_large)
-    applying.restore_files(options.images, options.out, lambda x: np.asarray(model.predict_on_batch(x)),
+    model = networkfile.load_model(model_path)
+    chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large)
+    files.restore_files(options.images, options.out, lambda x: np.asarray(model.predict_on_batch(x)),
                            known.get("task"), chosen)
 
 
 def run_export(options):
-    model_path, _ = applying.find_weights(options.weights)
-    backend.start_keras()
-    import exporting
-    import training
+    model_path, _ = networkfile.find_weights(options.weights)
+    from inception2_module import exporting
 
-    model = training.load_model(model_path)
+    model = networkfile.load_model(model_path)
     name = model_path.stem if model_path.stem != "model" else model_path.parent.name
     path = options.out or Path("outputs") / f"{name}{exporting.SUFFIXES[options.kind]}"
     difference = exporting.export(model, path, options.kind)
@@ -200,15 +190,13 @@ COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore
 
 def measure(name, described, run_dir, model, data, test_pair, scenes, validation_pair, ensemble):
     """Evaluate `model` on the test tiles; write results/NAME.json and assets/NAME.png, print the table."""
-    import evaluation
-    import samples
-    import training
+    from inception2_module import drawing, evaluation, training
 
     trained_path = run_dir / "trained.json"
     unknown = dict.fromkeys(("seconds_train", "chosen_update", "device", "backend", "versions", "git_commit"))
     trained = util.read_json(trained_path) if trained_path.exists() else unknown
     began = time.perf_counter()
-    restore = partial(training.restore_tiles, model)
+    restore = partial(networkfile.restore_tiles, model)
     measured, images = evaluation.evaluate(
         described["task"], test_pair, scenes, validation_pair, restore, RUNS / "classical",
         partial(restore, ensemble=True) if ensemble else None,
@@ -222,7 +210,7 @@ def measure(name, described, run_dir, model, data, test_pair, scenes, validation
     title = f"{described['dataset']} {described['task']}, {described['n_train'] or '?'} training tiles, " \
             f"{described['n_updates'] or '?'} updates ({described['model'] or name})"
     util.write_json(RESULTS / f"{name}.json", result)
-    samples.save_samples(ASSETS / f"{name}.png", title, images, result, test_pair)
+    drawing.save_samples(ASSETS / f"{name}.png", title, images, result, test_pair)
     print(f"{len(test_pair[0])} test tiles, RGB, whole tile, data range 255\n{evaluation.table(result['methods'])}")
     if result["warning"]:
         print(f"WARNING: {result['warning']}")
@@ -233,26 +221,6 @@ def budget_of(described):
     """Return which part of its recipe's updates a run was given, or None where that is not known."""
     settings = described["recipe_settings"]
     return settings and described["n_updates"] / settings["n_updates"]
-
-
-def draw_diagram(model, path):
-    """Draw the layers of a network, once; without graphviz's `dot` say in a line how to get it.
-
-    A picture is no reason to lose a training: where `dot` fails, a line says so. (It does on long chains of residual
-    blocks: an assertion of its own about right-angled lines.)
-    """
-    if not shutil.which("dot"):
-        print(f"{path} is not drawn: that needs graphviz's dot (apt install graphviz, or brew install graphviz)")
-        return
-    if path.exists():
-        return
-    import keras
-
-    try:
-        with util.replacing(path) as temporary:
-            keras.utils.plot_model(model, str(temporary), show_layer_names=True, show_layer_activations=True, dpi=60)
-    except AssertionError:  # what pydot raises when dot fails
-        print(f"{path} is not drawn: graphviz's dot failed on this network")
 
 
 def _number(convert, check, what):

@@ -209,45 +209,6 @@ def list_images(directory):
     return paths
 
 
-def list_pairs(target_dir, degraded_dir):
-    """Pair the tiles of two folders by file name.
-
-    Parameters
-    ----------
-    target_dir, degraded_dir : path
-        Folders of `00000.png`, `00001.png`, ... with the same names.
-
-    Returns
-    -------
-    list of (target path, degraded path), in the order of their names.
-
-    Raises
-    ------
-    UserError
-        When a tile has no partner or a folder is missing.
-    """
-    targets = {p.name: p for p in list_images(target_dir)}
-    degraded = {p.name: p for p in list_images(degraded_dir)}
-    alone = sorted(targets.keys() ^ degraded.keys())
-    if alone:
-        has, lacks = (target_dir, degraded_dir) if alone[0] in targets else (degraded_dir, target_dir)
-        raise UserError(f"{Path(has) / alone[0]} has no partner in {lacks}: make the tiles anew with download.py")
-    return [(targets[name], degraded[name]) for name in sorted(targets)]
-
-
-def read_tiles(paths):
-    """Read equally sized images into one uint8 array (N, H, W, 3); another size raises `UserError`."""
-    first = read_image(paths[0])
-    tiles = np.empty((len(paths), *first.shape), np.uint8)
-    for i, path in enumerate(paths):
-        tile = read_image(path)
-        if tile.shape != first.shape:
-            size, other = (f"{a.shape[1]}x{a.shape[0]}" for a in (tile, first))
-            raise UserError(f"{path} is {size} and {paths[0]} is {other}: all tiles must be of one size")
-        tiles[i] = tile
-    return tiles
-
-
 def to_uint8(restored):
     """Clip and round a float array in 0..1 to uint8 in 0..255, as every measurement here does."""
     return np.rint(np.clip(restored, 0, 1) * DATA_RANGE).astype(np.uint8)

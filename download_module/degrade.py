@@ -91,3 +91,10 @@ def degrade(target, task, rng):
 
 def _resize(image, height, width, resample):
     return np.asarray(Image.fromarray(image).resize((width, height), resample))
+
+
+
+def resize(image, height, width):
+    """Resize float32 (H, W, C) by Pillow's anti-aliased bicubic filter, the one of `download_module.degrade`."""
+    channels = [Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(image, -1, 0)]
+    return np.stack([channel.resize((width, height), Image.Resampling.BICUBIC) for channel in channels], axis=-1)

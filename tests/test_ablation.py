@@ -5,13 +5,10 @@ import numpy as np
 import pytest
 from conftest import write_dataset
 
-import ablation
-import figure_texts
-import figures
-import unseen
 import util
-from benchmarks import rates
-from experiments import ABLATION, BETTER, EQUAL_SECONDS, LEARNING_RATES, matrix
+from inception2_module.experiments import ABLATION
+from wi2_paper import ablation, rates, tables, texts, unseen
+from wi2_paper.matrix import BETTER, EQUAL_SECONDS, LEARNING_RATES, matrix
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,7 +36,7 @@ def test_an_ablation_measures_on_unseen_tiles_and_goes_on(tiny, monkeypatch):
     ablation.main()
     assert util.read_json(ablation.RESULT) == result
     longer = util.read_json(ablation.LONGER_RESULT)
-    block = figures.ablation_block(result, longer, figure_texts.TEXTS["README.md"])
+    block = tables.ablation_block(result, longer, texts.TEXTS["README.md"])
     assert "| last weights, no averaging or choice | " in block
     assert "Validation tiles (8)" in block
     assert "mars sr_x4, n = 4, 3 updates, no permuted channels: " in block

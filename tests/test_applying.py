@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import applying
 import util
 from download_module.degrade import upscale
+from inception2_module import networkfile, symmetries
+from restore_module import files
 
 
 def same(inputs):
@@ -24,7 +25,7 @@ def write(path, size=(40, 56), seed=0, **options):
 
 
 def restore(inputs, out, predict=brighter, task="sr_x4", **options):
-    applying.restore_files(inputs, out, predict, task, applying.Options(**options))
+    files.restore_files(inputs, out, predict, task, files.Options(**options))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (600, 20), (700, 530)])
@@ -125,22 +126,22 @@ def slanted(inputs):
 
 def test_the_ensemble_is_the_mean_over_the_symmetries():
     inputs = np.random.default_rng(0).random((2, 16, 32, 3), np.float32)
-    restored = applying.with_symmetries(slanted, ensemble=True, trust=False)(inputs)
+    restored = symmetries.with_symmetries(slanted, ensemble=True, trust=False)(inputs)
     np.testing.assert_allclose(restored, inputs, atol=1e-6)
     assert np.abs(slanted(inputs) - inputs).max() > 0.01
 
 
 def test_the_eight_symmetries_differ_and_are_undone():
     image = np.random.default_rng(0).random((1, 16, 32, 3), np.float32)
-    seen = [applying._seen(image, *symmetry) for symmetry in applying.SYMMETRIES]
+    seen = [symmetries._seen(image, *symmetry) for symmetry in symmetries.SYMMETRIES]
     assert len({view.tobytes() for view in seen}) == 8
-    for view, symmetry in zip(seen, applying.SYMMETRIES, strict=True):
-        np.testing.assert_array_equal(applying._upright(view, *symmetry), image)
+    for view, symmetry in zip(seen, symmetries.SYMMETRIES, strict=True):
+        np.testing.assert_array_equal(symmetries._upright(view, *symmetry), image)
 
 
 def test_trust_is_the_spread_and_leaves_the_output_alone():
     inputs = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
-    restored = applying.with_symmetries(slanted, ensemble=False, trust=True)(inputs)
+    restored = symmetries.with_symmetries(slanted, ensemble=False, trust=True)(inputs)
     np.testing.assert_allclose(restored[..., :3], slanted(inputs), atol=1e-6)
     sure, unsure = restored[0, 16, 16, 3], restored[0, 0, 0, 3]
     assert sure < 0.2 < unsure
@@ -155,7 +156,7 @@ def test_an_output_that_contradicts_its_low_resolution_is_not_trusted():
         output[:, 12:20, 12:20] += 0.1  # the same in all symmetries, so the spread is zero
         return output
 
-    plain, with_scale = (applying.with_symmetries(spot, False, True, scale)(inputs)[0, ..., 3] for scale in (None, 4))
+    plain, with_scale = (symmetries.with_symmetries(spot, False, True, scale)(inputs)[0, ..., 3] for scale in (None, 4))
     assert plain.max() < 1e-3
     np.testing.assert_allclose(with_scale[16, 16], 25.5, rtol=0.15)
     assert with_scale[0, 0] < 1
@@ -175,19 +176,19 @@ def test_the_trust_map_is_written(tmp_path, name):
 
 
 def test_weights_that_are_not_those_of_their_card_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(applying, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(networkfile, "WEIGHTS", tmp_path)
     (tmp_path / "mine.keras").write_bytes(b"changed")
     util.write_json(tmp_path / "mine.json", {"sha256": "0" * 64, "task": "sr_x4"})
     with pytest.raises(util.UserError, match="not the file of its card"):
-        applying.find_weights("mine")
+        networkfile.find_weights("mine")
 
 
 def test_the_cards_of_weights_are_true():
-    names = [card.stem for card in applying.WEIGHTS.glob("*.json")]
+    names = [card.stem for card in networkfile.WEIGHTS.glob("*.json")]
     for name in names:
-        path, card = applying.find_weights(name)
+        path, card = networkfile.find_weights(name)
         assert path.stat().st_size == card["bytes"] < 4e6
-        result = util.read_json(applying.WEIGHTS.parent / card["result"])
+        result = util.read_json(networkfile.WEIGHTS.parent / card["result"])
         assert {method: scores["psnr"] for method, scores in result["methods"].items()} == card["psnr"]
-        assert f"`{card['sha256']}`" in (applying.WEIGHTS / "README.md").read_text()
+        assert f"`{card['sha256']}`" in (networkfile.WEIGHTS / "README.md").read_text()
     assert sorted(names) == ["mars_noise_s64", "mars_sr_x4", "mars_sr_x8"]

@@ -1,4 +1,4 @@
-"""Who may import whom, and that importing does nothing."""
+"""The stair: a folder imports only what lies below it; importing does nothing, and a command's help needs no Keras."""
 
 import ast
 import subprocess
@@ -8,48 +8,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = [path for folder in ("", "download_module", "benchmarks") for path in sorted((ROOT / folder).glob("*.py"))]
-OURS = {path.stem for path in ROOT.glob("*.py")} | {"download_module", "benchmarks"}
-SCRIPTS = {"download", "inception2", "reproduce", "figures", "publish", "before_after", "ablation", "pictures"}
-KERAS_FREE = {
-    "util", "experiments", "tileset", "batches", "restoring", "imagefile", "applying", "classical", "evaluation",
-    "samples", "provenance", "figures", "reproduce", "download", "publish", "figure_texts",
-}
+STAIR = ("util", "download_module", "inception2_module", "restore_module", "wi2_paper")  # from the ground up
+COMMANDS = ("download", "inception2")
+BACKENDS = {"tensorflow", "jax", "torch"}
+MODULES = [ROOT / "util.py", *(p for folder in STAIR[1:] for p in sorted((ROOT / folder).rglob("*.py")))]
+SCRIPTS = sorted(".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "wi2_paper").rglob("*.py")
+                 if "__main__" in p.read_text())
 
 
-def imports(path, top_level_only=False):
-    """Names of the modules that a file imports, dotted ones by their first part."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else ast.walk(tree)
-    names = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return {name.split(".")[0] for name in names} | names
+def imports(path):
+    """First parts of the names of the modules that a file imports, anywhere in it."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    names = (n.module if isinstance(n, ast.ImportFrom) else alias.name
+             for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) for alias in n.names)
+    return {name.split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("path", [ROOT / "util.py", ROOT / "experiments.py", ROOT / "download_module" / "degrade.py"],
-                         ids=lambda path: path.name)
-def test_the_ground_imports_nothing_of_ours(path):
-    assert not imports(path) & OURS
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_folder_imports_only_what_lies_below_it(path):
+    step = STAIR.index(path.relative_to(ROOT).parts[0].removesuffix(".py"))
+    assert not imports(path) & {*STAIR[step + 1 :], *COMMANDS}
+    assert path.name == "exporting.py" or not imports(path) & BACKENDS
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_nobody_imports_a_script_or_tensorflow(path):
-    backends = set() if path.name == "exporting.py" else {"tensorflow", "jax", "torch"}
-    assert not imports(path) & (SCRIPTS | backends)
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in MODULES if p.relative_to(ROOT).as_posix().removesuffix(".py") in KERAS_FREE
-             or p.parent.name == "download_module"], ids=lambda path: path.name)
-def test_these_need_no_keras(path):
-    assert not imports(path) & {"keras", "training", "networks"}
-
-
-@pytest.mark.parametrize("script", sorted(SCRIPTS))
+@pytest.mark.parametrize("script", [*COMMANDS, *SCRIPTS])
 def test_help_comes_without_loading_keras(script):
     code = f"import sys, {script}; assert not {{'keras', 'tensorflow'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

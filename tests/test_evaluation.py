@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-import classical
-import evaluation
 import util
 from download_module.degrade import add_noise, degrade
+from inception2_module import classical, evaluation
 
 N, SIZE = 3, 32
 SCENES = [0, 1, 1]

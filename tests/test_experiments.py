@@ -2,8 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-import experiments
-from experiments import Experiment, split_validation
+from inception2_module import experiments
+from inception2_module.experiments import Experiment
+from inception2_module.tileset import split_validation
+from wi2_paper import matrix
 
 
 def test_every_field_has_a_part_in_the_name():
@@ -42,14 +44,14 @@ def test_two_images_leave_one_to_train_on():
 
 
 def test_the_matrix_holds_each_experiment_of_the_issue_once():
-    matrix = experiments.matrix()
-    assert len({experiment.name for experiment in matrix}) == len(matrix)
+    whole = matrix.matrix()
+    assert len({experiment.name for experiment in whole}) == len(whole)
     for dataset, numbers in {"mars": (10, 100, 1_000, 10_000), "div2k": (10, 100, 799)}.items():
         for task in ("sr_x4", "sr_x8", "noise_s64"):
             for n in numbers:
-                for model in (Experiment.model, experiments.BETTER):
+                for model in (Experiment.model, matrix.BETTER):
                     for recipe in ("paper", "fewdata"):
-                        found = [e for e in matrix if (e.dataset, e.task, e.n_train, e.model, e.recipe)
+                        found = [e for e in whole if (e.dataset, e.task, e.n_train, e.model, e.recipe)
                                  == (dataset, task, n, model, recipe)]
                         repeated = recipe == "fewdata" and model == Experiment.model and n <= 100
                         assert sorted(e.draw for e in found) == ([0, 1, 2] if repeated else [0])
@@ -57,11 +59,11 @@ def test_the_matrix_holds_each_experiment_of_the_issue_once():
 
 
 def test_one_network_a_task_is_published():
-    assert [experiment.task for experiment in experiments.PUBLISHED] == ["sr_x4", "sr_x8", "noise_s64"]
+    assert [experiment.task for experiment in matrix.PUBLISHED] == ["sr_x4", "sr_x8", "noise_s64"]
 
 
 def test_a_budget_scales_the_updates_and_the_name():
-    small, full = (experiments.matrix(budget)[0] for budget in (0.01, 1.0))
+    small, full = (matrix.matrix(budget)[0] for budget in (0.01, 1.0))
     assert (small.n_updates, full.n_updates) == (500, 50_000)
     assert small.name != full.name
 

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-import exporting
-import networks
 import util
+from inception2_module import exporting, networks
 
 
 @pytest.fixture(scope="module")

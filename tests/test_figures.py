@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -7,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-import experiments
-import figures
-import reproduce
 import util
+from inception2_module import experiments
+from wi2_paper import matrix, reproduce, tables
 
 ROOT = Path(__file__).parents[1]
 
 
-FIRST = experiments.matrix()[0]
+FIRST = matrix.matrix()[0]
 
 
 def result_of(experiment, gain=1.25):
@@ -45,7 +45,7 @@ def committed(path):
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is known to git only")
-@pytest.mark.parametrize("readme", figures.TEXTS)
+@pytest.mark.parametrize("readme", tables.TEXTS)
 def test_the_readme_links_to_committed_files(readme):
     links = set(re.findall(r"\]\(([^)#:]+)\)", committed(readme)))
     assert any(link.startswith("assets/") for link in links)
@@ -54,33 +54,33 @@ def test_the_readme_links_to_committed_files(readme):
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is known to git only")
-@pytest.mark.parametrize("name", figures.TEXTS)
+@pytest.mark.parametrize("name", tables.TEXTS)
 def test_the_readme_shows_what_results_say(name):
     """Run `make figures` and `git add` after a result has changed."""
     listed = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
     results = {Path(path).stem: json.loads(committed(path)) for path in listed.split()}
     text = committed(name)
-    assert figures.replace_blocks(text, figures.blocks(results, figures.TEXTS[name]), name) == text
+    assert tables.replace_blocks(text, tables.blocks(results, tables.TEXTS[name]), name) == text
 
 
-@pytest.mark.parametrize("name", figures.TEXTS)
+@pytest.mark.parametrize("name", tables.TEXTS)
 def test_without_results_there_are_dashes_and_no_number(name):
-    for block, content in figures.blocks({}, figures.TEXTS[name]).items():
+    for block, content in tables.blocks({}, tables.TEXTS[name]).items():
         rows = content.splitlines()[2:]
         cells = [cell.strip() for row in rows if row.startswith("|") for cell in row.strip("|").split("|")[1:]]
-        assert figures.MISSING in cells, block
+        assert tables.MISSING in cells, block
         assert not [cell for cell in cells if cell.startswith(("+", "-"))], block
 
 
 def test_a_result_stands_in_its_place_with_its_intervals_and_its_faults():
     loser = replace(FIRST, draw=1, seed=1)
     results = {FIRST.name: result_of(FIRST), loser.name: result_of(loser, gain=0.25)}
-    content = figures.gains_block(results, figures.TEXTS["README.md"])
-    start = f"| mars | sr_x4 | fewdata | {figures.NETWORKS[figures.PAPER]} |"
+    content = tables.gains_block(results, tables.TEXTS["README.md"])
+    start = f"| mars | sr_x4 | fewdata | {tables.NETWORKS[tables.PAPER]} |"
     row = next(line for line in content.splitlines() if line.startswith(start))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[6] == "+1.25 [+1.00, +1.50]<br>+0.75 [+0.50, +1.00]<br>(2 draws: +0.25 … +1.25)"
-    assert set(cells[4:]) == {cells[6], figures.MISSING}
+    assert set(cells[4:]) == {cells[6], tables.MISSING}
     assert "not a published one: mars (a.zip)" in content
     assert "`paper` 6,000 / 100,000" in content
     assert "mars sr_x4, fewdata, Inception-Unet+SRCNN535, n = 100, draw 1: it is worse." in content
@@ -89,9 +89,9 @@ def test_a_result_stands_in_its_place_with_its_intervals_and_its_faults():
 def test_goals_are_differences_on_the_same_tiles():
     paper = experiments.with_recipe("paper", n_updates=6_000, n_train=100)
     results = {FIRST.name: result_of(FIRST), paper.name: result_of(paper, gain=0.5)}
-    rows = figures.goals_block(results, figures.TEXTS["README.md"]).splitlines()
+    rows = tables.goals_block(results, tables.TEXTS["README.md"]).splitlines()
     assert rows[2].split("|")[2].strip() == "+0.75 [+0.75, +0.75]"
-    assert rows[3].split("|")[2].strip() == figures.MISSING
+    assert rows[3].split("|")[2].strip() == tables.MISSING
 
 
 def test_results_of_other_tiles_are_not_subtracted():
@@ -99,53 +99,54 @@ def test_results_of_other_tiles_are_not_subtracted():
     other = result_of(paper, gain=0.5)
     other["methods"]["input"]["psnr_tiles"] = [20.0, 20.0, 20.0, 21.0]
     with pytest.raises(util.UserError, match="are of other test tiles"):
-        figures.goals_block({FIRST.name: result_of(FIRST), paper.name: other}, figures.TEXTS["README.md"])
+        tables.goals_block({FIRST.name: result_of(FIRST), paper.name: other}, tables.TEXTS["README.md"])
 
 
 def test_the_curve_is_drawn_of_what_there_is():
     for results in ({}, {FIRST.name: result_of(FIRST)}):
-        axes = figures.draw_curve(results).axes[0]
+        axes = tables.draw_curve(results).axes[0]
         assert len(axes.containers) == len(results)
 
 
 def test_a_readme_without_markers_is_not_written():
     with pytest.raises(util.UserError, match=r"README\.md needs the lines"):
-        figures.replace_blocks("no markers", {"gains": "block"}, "README.md")
+        tables.replace_blocks("no markers", {"gains": "block"}, "README.md")
 
 
 def test_reproduce_skips_what_has_a_result_and_stops_at_a_failure(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
-    first, second = experiments.matrix()[:2]
+    first, second = matrix.matrix()[:2]
     (tmp_path / "results" / f"{first.name}.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
-    done = subprocess.run([sys.executable, str(ROOT / "reproduce.py")], capture_output=True, text=True)
+    command, env = [sys.executable, "-m", "wi2_paper.reproduce"], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 2
-    assert f"1 of {len(experiments.matrix())} experiments have a result" in done.stdout
+    assert f"1 of {len(matrix.matrix())} experiments have a result" in done.stdout
     assert first.name not in done.stdout
     assert "there is no data set mars" in done.stderr
     assert f"{second.name} failed" in done.stderr
 
 
 def test_networks_are_compared_with_their_seconds():
-    speed = {"milliseconds_an_update": {figures.PAPER: 110.0}}
+    speed = {"milliseconds_an_update": {tables.PAPER: 110.0}}
     results = {FIRST.name: result_of(FIRST), "benchmark_speed": speed}
-    content = figures.networks_block(results, figures.TEXTS["README.md"])
-    row = next(line for line in content.splitlines() if line.startswith(f"| {figures.NETWORKS[figures.PAPER]} |"))
-    assert row.startswith(f"| {figures.NETWORKS[figures.PAPER]} | 1,000 | 0.002 | 3,000 | 330 | +1.25 ")
+    content = tables.networks_block(results, tables.TEXTS["README.md"])
+    row = next(line for line in content.splitlines() if line.startswith(f"| {tables.NETWORKS[tables.PAPER]} |"))
+    assert row.startswith(f"| {tables.NETWORKS[tables.PAPER]} | 1,000 | 0.002 | 3,000 | 330 | +1.25 ")
 
 
 def test_networks_train_for_about_the_same_seconds_and_ours_not_for_more():
     times = json.loads(committed("results/benchmark_speed.json"))["milliseconds_an_update"]
-    for model, updates in experiments.EQUAL_SECONDS.items():
-        assert updates * times[model] == pytest.approx(times[figures.PAPER], rel=0.1)
-    assert experiments.EQUAL_SECONDS[experiments.BETTER] * times[experiments.BETTER] < 1.005 * times[figures.PAPER]
+    for model, updates in matrix.EQUAL_SECONDS.items():
+        assert updates * times[model] == pytest.approx(times[tables.PAPER], rel=0.1)
+    assert matrix.EQUAL_SECONDS[matrix.BETTER] * times[matrix.BETTER] < 1.005 * times[tables.PAPER]
 
 
 def test_what_is_left_to_do_counts_checkpoints_and_the_time_of_an_update(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    halved = replace(FIRST, model=experiments.BETTER)
+    halved = replace(FIRST, model=matrix.BETTER)
     assert reproduce.work_left(FIRST) == 3_000
-    assert reproduce.work_left(halved) == pytest.approx(3_000 / experiments.EQUAL_SECONDS[experiments.BETTER])
+    assert reproduce.work_left(halved) == pytest.approx(3_000 / matrix.EQUAL_SECONDS[matrix.BETTER])
     log = tmp_path / "runs" / FIRST.name / "log.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("{}\n{}\n")
@@ -160,8 +161,8 @@ def test_reproduce_lists_and_chooses_by_words(tmp_path, monkeypatch, capsys):
     for line in lines:
         assert line.startswith("missing  mars-")
         assert "-fewdata-n100-u" in line
-    updates = round(25_000 * experiments.EQUAL_SECONDS[experiments.BETTER])
-    assert any(f"-{experiments.BETTER}-fewdata-n100-u{updates}-" in line for line in lines)
+    updates = round(25_000 * matrix.EQUAL_SECONDS[matrix.BETTER])
+    assert any(f"-{matrix.BETTER}-fewdata-n100-u{updates}-" in line for line in lines)
     assert summary == f"0 of {len(lines)} experiments have a result"
     with pytest.raises(util.UserError, match="no experiment has nothing"):
         reproduce.main(["--only", "nothing"])
@@ -174,7 +175,7 @@ def test_reproduce_lists_and_chooses_by_words(tmp_path, monkeypatch, capsys):
 def test_an_experiment_survives_the_command_line(monkeypatch):
     import inception2
 
-    experiment = experiments.matrix()[2]
+    experiment = matrix.matrix()[2]
     options = inception2.build_parser().parse_args(["train", *experiments.arguments(experiment)])
     assert all(getattr(options, field) == value for field, value in vars(experiment).items())
 
@@ -185,4 +186,4 @@ def test_make_run_is_the_row_of_the_table():
     import inception2
 
     options = inception2.build_parser().parse_args(["train", *command])
-    assert inception2.experiment_of(options) == experiments.QUICK
+    assert inception2.experiment_of(options) == matrix.QUICK

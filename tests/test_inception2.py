@@ -6,18 +6,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from conftest import write_dataset
 from PIL import Image
 
-import batches
 import inception2
-import samples
-import training
 import util
-from experiments import Experiment
+from inception2_module import batches, drawing, networkfile
+from inception2_module.backend import keras
+from inception2_module.experiments import Experiment
 
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = ["--dataset", "tiny", "--n-train", "12", "--width", "4", "--n-updates", "4"]
@@ -74,7 +72,7 @@ def test_a_result_names_no_place_on_this_machine(in_trained):
 def test_the_scores_are_those_of_the_files_on_disk(in_trained):
     """An independent way to the same numbers: the saved model on the tiles, one by one."""
     result = json.loads((in_trained / "results" / f"{NAME}.json").read_text())
-    model = training.load_model(in_trained / "runs" / NAME / "model.keras")
+    model = networkfile.load_model(in_trained / "runs" / NAME / "model.keras")
     for i, psnr in enumerate(result["methods"]["restored"]["psnr_tiles"]):
         target, degraded = (
             np.asarray(Image.open(in_trained / "datasets" / "tiny" / "test" / folder / f"{i:05}.png"))
@@ -264,7 +262,7 @@ def test_a_failing_dot_is_said_and_stops_nothing(tmp_path, monkeypatch, capsys):
     (tmp_path / "dot").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "dot").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    inception2.draw_diagram(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]), tmp_path / "a.png")
+    drawing.draw_diagram(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]), tmp_path / "a.png")
     said = capsys.readouterr().out.splitlines()[-1]  # pydot repeats before what dot said
     assert said == f"{tmp_path / 'a.png'} is not drawn: graphviz's dot failed on this network"
     assert [path.name for path in tmp_path.iterdir()] == ["dot"]
@@ -272,7 +270,7 @@ def test_a_failing_dot_is_said_and_stops_nothing(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.skipif(not shutil.which("dot"), reason="graphviz's dot is not installed")
 def test_the_diagram_is_drawn_where_dot_is(tmp_path):
-    inception2.draw_diagram(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]), tmp_path / "a.png")
+    drawing.draw_diagram(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]), tmp_path / "a.png")
     assert Image.open(tmp_path / "a.png").width > 50
 
 
@@ -294,7 +292,7 @@ def test_a_quiet_start_says_why_it_fails(workplace):
 
 
 def test_the_samples_show_the_named_tiles_and_their_scores():
-    rows = samples.choose_rows([0.5, 0.1, 0.3, 2.0, -1.0, 0.4])
+    rows = drawing.choose_rows([0.5, 0.1, 0.3, 2.0, -1.0, 0.4])
     assert rows == [("tile 0", 0), ("tile 1", 1), ("best gain", 3), ("median gain", 5), ("worst gain", 4)]
 
 
@@ -302,6 +300,6 @@ def test_the_samples_put_each_method_in_its_own_column():
     images = {"input": np.full((2, 128, 128, 3), 40, np.uint8), "restored": np.full((2, 128, 128, 3), 80, np.uint8)}
     target = np.full((2, 128, 128, 3), 120, np.uint8)
     scores = {"psnr_tiles": [20.0, 21.0], "ssim_tiles": [0.5, 0.6]}
-    picture = np.asarray(samples.draw_samples("title", [("tile 1", 1)], images, dict.fromkeys(images, scores), target))
+    picture = np.asarray(drawing.draw_samples("title", [("tile 1", 1)], images, dict.fromkeys(images, scores), target))
     middle = picture[picture.shape[0] // 2, :, 0]
     assert [value for value in dict.fromkeys(middle.tolist()) if value in (40, 80, 120)] == [40, 80, 120]

@@ -1,11 +1,10 @@
 """The optimizer of the recipe `fewdata`."""
 
-import keras
 import numpy as np
 import pytest
 
-import muon
-import networks
+from inception2_module import muon, networks
+from inception2_module.backend import keras
 
 
 @pytest.mark.parametrize("shape", [(1600, 64), (75, 64), (64, 100), (9, 3)])

@@ -3,13 +3,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 import inception2
-import networks
 import util
+from inception2_module import networks
+from inception2_module.backend import keras
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,9 +95,10 @@ def test_jax_gives_the_same_output_as_tensorflow(tmp_path):
     script.write_text("""
 import sys
 import numpy as np
-import keras
-from experiments import with_recipe
-from training import build, load_model, save_model
+from inception2_module.backend import keras
+from inception2_module.experiments import with_recipe
+from inception2_module.networkfile import load_model, save_model
+from inception2_module.training import build
 
 directory, backend = sys.argv[1:]
 assert keras.backend.backend() == backend

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import util
-from benchmarks import quality
+from wi2_paper.benchmarks import quality
 
 ROOT = Path(__file__).parents[1]
 

@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-import applying
-import networks
-import restoring
-import training
+from inception2_module import networkfile, networks
+from restore_module import blocks
 
 SIZES = [(1, 1), (5, 300), (16, 16), (130, 97), (352, 352), (353, 340), (700, 401)]
 
@@ -25,7 +23,7 @@ def restore(predict, image, **options):
         output[rows, columns] = values
         n_written[rows, columns] += 1
 
-    restoring.restore_blocks(predict, image.shape[:2], lambda rows, columns: image[rows, columns], write, **options)
+    blocks.restore_blocks(predict, image.shape[:2], lambda rows, columns: image[rows, columns], write, **options)
     assert (n_written == 1).all()
     return output
 
@@ -44,9 +42,9 @@ def random_image(size):
 @pytest.mark.parametrize("reach", [0, 16, 48])
 def test_weights_add_up_to_one_and_margins_weigh_nothing(length, reach):
     total = np.zeros(length)
-    blocks = restoring.plan_blocks(length, reach, block=160)
-    for start, weights in blocks:
-        assert start % restoring.MULTIPLE == 0
+    planned = blocks.plan_blocks(length, reach, block=160)
+    for start, weights in planned:
+        assert start % blocks.MULTIPLE == 0
         total[start : start + len(weights)] += weights
         assert (weights[:reach] == 0).all() or start == 0
         assert (weights[len(weights) - reach :] == 0).all() or start + len(weights) == length
@@ -54,9 +52,9 @@ def test_weights_add_up_to_one_and_margins_weigh_nothing(length, reach):
 
 
 def test_neighbouring_blocks_fade_smoothly():
-    (_, first), (start, second) = restoring.plan_blocks(256, 16, block=160)[:2]
+    (_, first), (start, second) = blocks.plan_blocks(256, 16, block=160)[:2]
     steps = np.abs(np.diff(np.concatenate([first[start:], np.zeros(0)])))
-    assert steps.max() < 1.5 / restoring.BLEND
+    assert steps.max() < 1.5 / blocks.BLEND
     assert len(second) == 160
 
 
@@ -91,9 +89,9 @@ def test_progress_counts_blocks_and_output_may_have_more_channels():
     def write(rows, columns, values):
         outputs[rows, columns] = values
 
-    restoring.restore_blocks(predict, (300, 300), lambda *at: image[at], write, 0, block=160, progress=done.append)
+    blocks.restore_blocks(predict, (300, 300), lambda *at: image[at], write, 0, block=160, progress=done.append)
     np.testing.assert_allclose(outputs, np.concatenate([image, image[..., :2]], axis=-1), atol=1e-6)
-    assert done == [1] * len(restoring.plan_blocks(304, 0, block=160)) ** 2
+    assert done == [1] * len(blocks.plan_blocks(304, 0, block=160)) ** 2
 
 
 def test_blocks_too_small_for_their_margins_are_refused():
@@ -102,8 +100,8 @@ def test_blocks_too_small_for_their_margins_are_refused():
 
 
 def test_reach_is_measured():
-    assert restoring.measure_reach(box_filter, size=128) == 16
-    assert restoring.measure_reach(lambda inputs: inputs, size=128) == 0
+    assert blocks.measure_reach(box_filter, size=128) == 16
+    assert blocks.measure_reach(lambda inputs: inputs, size=128) == 0
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +115,14 @@ def network():
 
 def test_the_networks_reach_is_that_of_its_layers(network):
     """By hand: 3 + 30 (up) + 16 (bottom) + 30 (down) pixels and what strides round."""
-    assert 64 <= restoring.measure_reach(network) <= 96
+    assert 64 <= blocks.measure_reach(network) <= 96
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (20, 500), (448, 450), (601, 700)])
 def test_the_network_shows_no_seam(network, size):
     image = random_image(size)
-    reach = restoring.measure_reach(network)
+    reach = blocks.measure_reach(network)
     output = restore(network, image, reach=reach, block=320)
     assert np.abs(output - whole(network, image)).max() < 1 / 255
 
@@ -132,12 +130,12 @@ def test_the_network_shows_no_seam(network, size):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mars_sr_x4", "mars_sr_x8", "mars_noise_s64"])
 def test_published_networks_show_no_seam_on_a_photograph(name):
-    model = training.load_model(applying.find_weights(name)[0])
+    model = networkfile.load_model(networkfile.find_weights(name)[0])
     image = data.astronaut()[:401, :512].astype(np.float32) / 255
 
     def predict(inputs):
         return np.asarray(model.predict_on_batch(inputs))
 
-    reach = restoring.measure_reach(predict)
-    output = restore(predict, image, reach=reach, block=2 * reach + 2 * restoring.BLEND)
+    reach = blocks.measure_reach(predict)
+    output = restore(predict, image, reach=reach, block=2 * reach + 2 * blocks.BLEND)
     assert np.abs(output - whole(predict, image)).max() < 1 / 255

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 import util
-from benchmarks import tiles as benchmark
 from download_module import build, datasets, disk, split, tiles, workers
 from download_module.degrade import degrade
+from inception2_module import tileset
+from wi2_paper.benchmarks import tiles as benchmark
 
 TASKS = ("sr_x4", "noise_s64")
 
@@ -73,7 +74,7 @@ def test_a_tile_is_the_crop_that_its_manifest_names(tmp_path):
 def test_input_and_target_are_of_the_same_crop(tmp_path, images):
     make(tmp_path, images)
     for key in split.SPLITS:
-        for target_path, path in util.list_pairs(tmp_path / "set" / key / "hr", tmp_path / "set" / key / "sr_x4"):
+        for target_path, path in tileset.list_pairs(tmp_path / "set" / key / "hr", tmp_path / "set" / key / "sr_x4"):
             expected = degrade(util.read_image(target_path), "sr_x4", None)
             assert (util.read_image(path) == expected).all()
 
@@ -82,7 +83,7 @@ def test_the_noise_of_two_tiles_differs(tmp_path, images):
     make(tmp_path, images, 8, 3)
     drawn = []
     for key in split.SPLITS:
-        pairs = util.list_pairs(tmp_path / "set" / key / "hr", tmp_path / "set" / key / "noise_s64")
+        pairs = tileset.list_pairs(tmp_path / "set" / key / "hr", tmp_path / "set" / key / "noise_s64")
         for target, noisy in pairs:
             drawn.append(util.read_image(noisy).astype(float) - util.read_image(target))
     likeness = np.corrcoef([d.ravel() for d in drawn]) - np.eye(len(drawn))

@@ -3,7 +3,7 @@ import pytest
 from conftest import write_dataset
 
 import util
-from tileset import TileSet
+from inception2_module.tileset import TileSet
 
 
 def test_unseen_tiles_are_of_other_images_than_the_draw(tmp_path):

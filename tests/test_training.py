@@ -7,16 +7,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
-import batches
-import training
 import util
 from download_module.degrade import degrade, downscale
 from download_module.disk import lock
-from experiments import Recipe, with_recipe
+from inception2_module import batches, networkfile, training
+from inception2_module.backend import keras
+from inception2_module.experiments import Recipe, with_recipe
 
 ROOT = Path(__file__).parents[1]
 TINY = with_recipe("paper", dataset="tiny", n_train=12, n_updates=12, width=4)
@@ -34,7 +33,7 @@ def pair(n=6, size=32, seed=0):
 
 
 def weights(run_dir):
-    return training.load_model(run_dir / "model.keras").get_weights()
+    return networkfile.load_model(run_dir / "model.keras").get_weights()
 
 
 def assert_same(left, right):
@@ -132,7 +131,7 @@ def test_training_learns_the_planted_relation(tmp_path):
     experiment = replace(TINY, n_updates=300, dropout=0.0, learning_rate=3e-3, model="srcnn535", width=16)
     target, degraded = pair()
     model = training.train(experiment, (target, degraded), pair(2, seed=1), tmp_path, "data")
-    restored = training.restore_tiles(model, degraded)
+    restored = networkfile.restore_tiles(model, degraded)
     # A network that saw pairs of different tiles could learn the mean only: 11 dB for these uniform values.
     assert util.psnr_of_mse(util.mse(target, restored)).min() > 17
 
@@ -196,7 +195,7 @@ def test_few_data_training_never_ends_below_its_input(tmp_path):
     experiment = replace(FEW, learning_rate=1e4, n_updates=4)
     target, degraded = pair(size=64)
     model = training.train(experiment, (target, degraded), (degraded, degraded), tmp_path, "data")
-    np.testing.assert_array_equal(training.restore_tiles(model, target), target)
+    np.testing.assert_array_equal(networkfile.restore_tiles(model, target), target)
     assert util.read_json(tmp_path / "trained.json")["chosen_update"] == 0
 
 
@@ -217,7 +216,7 @@ def test_few_data_training_leaves_the_identity_and_keeps_the_chosen_average(tmp_
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     chosen = log[-1] if keep_last else max(log, key=lambda line: line["psnr"])
     assert util.read_json(tmp_path / "trained.json")["chosen_update"] == chosen["update"]
-    restored = training.restore_tiles(model, validation[1])
+    restored = networkfile.restore_tiles(model, validation[1])
     assert np.mean(util.psnr_of_mse(util.mse(validation[0], restored))) == pytest.approx(chosen["psnr"])
     assert chosen["psnr"] > np.mean(util.psnr_of_mse(util.mse(*validation))) + 0.5
 
@@ -338,14 +337,14 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
 def test_any_size_is_restored_at_its_size(height, width):
     model = training.build(TINY)
     image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
-    assert training.restore_tiles(model, image).shape == image.shape
+    assert networkfile.restore_tiles(model, image).shape == image.shape
 
 
 def test_restored_tiles_keep_their_order_over_batches():
     model = training.build(TINY)
-    _, degraded = pair(2 * training.PREDICT_BATCH + 1)
-    together = training.restore_tiles(model, degraded)
-    alone = np.concatenate([training.restore_tiles(model, tile[None]) for tile in degraded])
+    _, degraded = pair(2 * networkfile.PREDICT_BATCH + 1)
+    together = networkfile.restore_tiles(model, degraded)
+    alone = np.concatenate([networkfile.restore_tiles(model, tile[None]) for tile in degraded])
     assert np.abs(together.astype(int) - alone).max() <= 1
 
 
@@ -354,7 +353,7 @@ def test_a_model_that_would_run_code_is_not_loaded(tmp_path):
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1)(inputs))
     model.save(tmp_path / "model.keras")
     with pytest.raises(util.UserError, match="cannot be loaded"):
-        training.load_model(tmp_path / "model.keras")
+        networkfile.load_model(tmp_path / "model.keras")
 
 
 def test_a_model_of_another_architecture_is_refused(tmp_path):
@@ -372,14 +371,14 @@ def test_a_model_of_another_architecture_is_refused(tmp_path):
     for name, model in others.items():
         model.save(tmp_path / f"{name}.keras")
         with pytest.raises(util.UserError, match=r"another architecture|cannot be loaded"):
-            training.load_model(tmp_path / f"{name}.keras")
+            networkfile.load_model(tmp_path / f"{name}.keras")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model"])
 def test_a_broken_model_file_is_one_sentence(tmp_path, content):
     (tmp_path / "model.keras").write_bytes(content)
     with pytest.raises(util.UserError, match=r"broken or not a \.keras file"):
-        training.load_model(tmp_path / "model.keras")
+        networkfile.load_model(tmp_path / "model.keras")
 
 
 @pytest.mark.slow
@@ -388,10 +387,10 @@ def test_several_devices_of_one_host_share_each_batch(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("""
 import sys
-import keras
+from inception2_module.backend import keras
 from dataclasses import replace
 from test_training import TINY, pair
-import training
+from inception2_module import training
 
 n_devices, run_dir = int(sys.argv[1]), sys.argv[2]
 assert len(keras.distribution.list_devices()) == n_devices

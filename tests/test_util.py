@@ -12,6 +12,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 import util
+from inception2_module import tileset
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +71,7 @@ def write_named(directory, names):
 def test_pairs_are_matched_by_name_not_by_order(tmp_path):
     write_named(tmp_path / "hr", ["00001.png", "00000.png", "00010.png", "00002.png"])
     write_named(tmp_path / "x4", ["00010.png", "00002.png", "00000.png", "00001.png"])
-    pairs = util.list_pairs(tmp_path / "hr", tmp_path / "x4")
+    pairs = tileset.list_pairs(tmp_path / "hr", tmp_path / "x4")
     assert [(t.name, d.name) for t, d in pairs] == [(f"{i:05}.png",) * 2 for i in (0, 1, 2, 10)]
 
 
@@ -80,14 +81,14 @@ def test_a_tile_without_partner_is_named(tmp_path, lacks):
     write_named(tmp_path / "x4", ["00000.png", "00001.png"])
     (tmp_path / lacks / "00001.png").unlink()
     with pytest.raises(util.UserError, match=r"00001\.png has no partner in .*" + lacks):
-        util.list_pairs(tmp_path / "hr", tmp_path / "x4")
+        tileset.list_pairs(tmp_path / "hr", tmp_path / "x4")
 
 
 def test_tiles_of_two_sizes_are_refused(tmp_path):
     util.write_image(tmp_path / "a.png", np.zeros((32, 32, 3), np.uint8))
     util.write_image(tmp_path / "b.png", np.zeros((32, 16, 3), np.uint8))
     with pytest.raises(util.UserError, match=r"b\.png is 16x32 and .*a\.png is 32x32"):
-        util.read_tiles([tmp_path / "a.png", tmp_path / "b.png"])
+        tileset.read_tiles([tmp_path / "a.png", tmp_path / "b.png"])
 
 
 def test_images_come_back_as_written(tmp_path):

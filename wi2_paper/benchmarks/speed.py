@@ -1,4 +1,4 @@
-"""Time one update of each network, so that experiments.EQUAL_SECONDS can give all of them the same time.
+"""Time one update of each network, so that matrix.EQUAL_SECONDS can give all of them the same time.
 
     python3 -m benchmarks.speed     # two minutes; the committed times: one core, the other one busy, as for the tables
 
@@ -12,18 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-import backend
 import util
 
 N_WARM_UP, N_UPDATES, N_TILES = 3, 20, 16
 
 
 def main():
-    backend.start_keras()
-    import batches
-    import networks
-    import training
-    from experiments import RECIPES, with_recipe
+    from inception2_module import batches, networks, training
+    from inception2_module.experiments import RECIPES, with_recipe
 
     recipe = RECIPES["fewdata"]
     tiles = np.random.default_rng(0).integers(0, 256, (N_TILES, 128, 128, 3), np.uint8)

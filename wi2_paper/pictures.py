@@ -11,10 +11,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-import backend
 import util
-from experiments import BETTER, Experiment, arguments, matrix
-from tileset import TileSet
+from inception2_module import networkfile
+from inception2_module.experiments import Experiment, arguments
+from inception2_module.tileset import TileSet
+from wi2_paper.matrix import BETTER, matrix
 
 TASKS = ("sr_x4", "sr_x8", "noise_s64")
 TILES = (0, 1)  # of the test set, which no result has chosen
@@ -29,7 +30,6 @@ COLUMNS = (  # recipe, network, tiles, title
 
 
 def main():
-    backend.start_keras()
     for task in TASKS:
         path, wanted = Path("assets") / f"mars-{task}-rows.png", columns_of(task)
         lacking = [experiment for _, experiment in wanted if not network_of(experiment).exists()]
@@ -64,11 +64,10 @@ def draw(task, wanted):
     -------
     PIL.Image, RGB
     """
-    import training
 
     pair, _ = TileSet("datasets", "mars", task).read_test(max(TILES) + 1)
     target, degraded = (array[list(TILES)] for array in pair)
-    columns = [(title, degraded, training.restore_tiles(training.load_model(network_of(experiment)), degraded))
+    columns = [(title, degraded, networkfile.restore_tiles(networkfile.load_model(network_of(experiment)), degraded))
                for title, experiment in wanted]
     columns.append(("target", target, target))
     height, width = target.shape[1:3]

@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-import provenance
 import util
 from download_module import build, datasets, tiles
 from download_module.degrade import DEFAULT_TASKS, degrade
 from download_module.split import TILE_SIZE
+from inception2_module import provenance
 
 HEIGHT, WIDTH = 1356, 2040  # the usual size in DIV2K
 RESULT = Path("results/benchmark_tiles.json")

@@ -1,4 +1,4 @@
-"""Put the networks of `experiments.PUBLISHED` into weights/, each with a card that says where it comes from.
+"""Put the networks of `matrix.PUBLISHED` into weights/, each with a card that says where it comes from.
 
     python3 publish.py              # after reproduce.py; a second
 
@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import util
-from experiments import PUBLISHED, arguments
+from inception2_module.experiments import arguments
+from wi2_paper.matrix import PUBLISHED
 
 WEIGHTS = Path("weights")
 

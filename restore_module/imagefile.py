@@ -22,8 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import imagefile_pillow
-import imagefile_tiff
+from restore_module import imagefile_pillow, imagefile_tiff
 from util import ImageError, replacing
 
 FORMAT_OF_SUFFIX = {

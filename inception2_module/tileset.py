@@ -4,9 +4,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
+
 import util
 from download_module.datasets import sol_of
-from experiments import split_validation
 
 # What a manifest must hold, and what decides the bytes of the tiles of one task.
 KEYS = ("name", "seed", "tasks", "counts", "verified", "archives", "versions", "tiles")
@@ -105,7 +106,7 @@ class TileSet:
 
     def _pairs(self, split, n):
         """Return the first n pairs of paths (None: all), after a look whether the manifest's tiles are all there."""
-        pairs = util.list_pairs(self.directory / split / "hr", self.directory / split / self.task)
+        pairs = list_pairs(self.directory / split / "hr", self.directory / split / self.task)
         n_listed = len(self.manifest["tiles"][split])
         if len(pairs) != n_listed:
             raise util.UserError(f"{self.directory / split} holds {len(pairs)} pairs of tiles and its manifest names "
@@ -117,7 +118,79 @@ class TileSet:
 
     def _read(self, pairs):
         """Read (N, H, W, 3) uint8 twice: (target, degraded)."""
-        targets, degraded = (util.read_tiles(paths) for paths in zip(*pairs, strict=True))
+        targets, degraded = (read_tiles(paths) for paths in zip(*pairs, strict=True))
         if targets.shape != degraded.shape:
             raise util.UserError(f"the tiles of {self.directory} and its {self.task} differ in size: make them anew")
         return targets, degraded
+
+
+
+def split_validation(sources):
+    """Hold out a tenth of the tiles (1 to 50), by source image, for validation.
+
+    Parameters
+    ----------
+    sources : list of str, the source image of each tile
+
+    Returns
+    -------
+    (train, validation) : two sorted lists of indices into `sources`; they share no source image. Tiles of
+        a held-out image beyond the tenth are in neither list.
+
+    Raises
+    ------
+    ValueError
+        When all tiles come from one image: nothing could be held out.
+    """
+    n_validation = min(50, max(1, len(sources) // 10))
+    order = list(dict.fromkeys(sources))
+    held_out, n_held_out = set(), 0
+    while n_held_out < n_validation and len(order) > 1:
+        source = order.pop()
+        held_out.add(source)
+        n_held_out += sources.count(source)
+    if not held_out:
+        raise ValueError("all tiles come from one image")
+    validation = [i for i, source in enumerate(sources) if source in held_out]
+    train = [i for i, source in enumerate(sources) if source not in held_out]
+    return train, validation[:n_validation]
+
+
+
+def list_pairs(target_dir, degraded_dir):
+    """Pair the tiles of two folders by file name.
+
+    Parameters
+    ----------
+    target_dir, degraded_dir : path
+        Folders of `00000.png`, `00001.png`, ... with the same names.
+
+    Returns
+    -------
+    list of (target path, degraded path), in the order of their names.
+
+    Raises
+    ------
+    UserError
+        When a tile has no partner or a folder is missing.
+    """
+    targets = {p.name: p for p in util.list_images(target_dir)}
+    degraded = {p.name: p for p in util.list_images(degraded_dir)}
+    alone = sorted(targets.keys() ^ degraded.keys())
+    if alone:
+        has, lacks = (target_dir, degraded_dir) if alone[0] in targets else (degraded_dir, target_dir)
+        raise util.UserError(f"{Path(has) / alone[0]} has no partner in {lacks}: make the tiles anew with download.py")
+    return [(targets[name], degraded[name]) for name in sorted(targets)]
+
+
+def read_tiles(paths):
+    """Read equally sized images into one uint8 array (N, H, W, 3); another size raises `UserError`."""
+    first = util.read_image(paths[0])
+    tiles = np.empty((len(paths), *first.shape), np.uint8)
+    for i, path in enumerate(paths):
+        tile = util.read_image(path)
+        if tile.shape != first.shape:
+            size, other = (f"{a.shape[1]}x{a.shape[0]}" for a in (tile, first))
+            raise util.UserError(f"{path} is {size} and {paths[0]} is {other}: all tiles must be of one size")
+        tiles[i] = tile
+    return tiles

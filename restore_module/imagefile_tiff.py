@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
-import imagefile_pillow
+from restore_module import imagefile_pillow
 from util import ImageError
 
 MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}

@@ -1,10 +1,12 @@
 """Pictures of test tiles side by side, with the scores under each. No Keras in here."""
 
+import shutil
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-import classical
 import util
+from inception2_module import classical
 
 ZOOM = 2  # nearest neighbour: what is judged is pixels
 MARGIN, LABEL_HEIGHT, ROW_LABEL_WIDTH = 8, 22, 96
@@ -98,3 +100,24 @@ def save_samples(path, title, images, result, test_pair):
     picture = draw_samples(title, rows, columns, methods, target)
     with util.replacing(path) as temporary:
         picture.save(temporary, optimize=True)
+
+
+
+def draw_diagram(model, path):
+    """Draw the layers of a network, once; without graphviz's `dot` say in a line how to get it.
+
+    A picture is no reason to lose a training: where `dot` fails, a line says so. (It does on long chains of residual
+    blocks: an assertion of its own about right-angled lines.)
+    """
+    if not shutil.which("dot"):
+        print(f"{path} is not drawn: that needs graphviz's dot (apt install graphviz, or brew install graphviz)")
+        return
+    if path.exists():
+        return
+    from inception2_module.backend import keras
+
+    try:
+        with util.replacing(path) as temporary:
+            keras.utils.plot_model(model, str(temporary), show_layer_names=True, show_layer_activations=True, dpi=60)
+    except AssertionError:  # what pydot raises when dot fails
+        print(f"{path} is not drawn: graphviz's dot failed on this network")

@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import backend
-import provenance
 import util
+from inception2_module import networkfile, provenance
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def main():
@@ -41,7 +40,7 @@ def main():
             path = Path(directory) / f"{side}.png"
             generate(path, side)
             for way in ways:
-                command = [sys.executable, "-m", "benchmarks.restoring", "--weights", options.weights,
+                command = [sys.executable, "-m", "wi2_paper.benchmarks.restoring", "--weights", options.weights,
                            "--measure", way, str(path)]
                 output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
                 run = {"way": way, "megapixels": side**2 / 1e6, **json.loads(output.splitlines()[-1])}
@@ -64,19 +63,17 @@ def generate(path, side):
 
 def measure(way, path, weights):
     """Restore one image in this process: seconds, megapixels a second and the peak of the memory in MB."""
-    backend.start_keras()
-    import applying
-    import training
+    from restore_module import files
 
-    model = training.load_model(applying.find_weights(weights)[0])
+    model = networkfile.load_model(networkfile.find_weights(weights)[0])
     Image.MAX_IMAGE_PIXELS = None
     began = time.perf_counter()
     if way == "blocks":
         with tempfile.TemporaryDirectory() as out:
-            applying.restore_files([path], out, model.predict_on_batch, "sr_x4", applying.Options(allow_large=True))
+            files.restore_files([path], out, model.predict_on_batch, "sr_x4", files.Options(allow_large=True))
     else:
         image = util.read_image(path)
-        util.write_image(Path(path).with_name("whole.png"), training.restore_tiles(model, image[None])[0])
+        util.write_image(Path(path).with_name("whole.png"), networkfile.restore_tiles(model, image[None])[0])
     seconds = time.perf_counter() - began
     with Image.open(path) as image:
         megapixels = image.width * image.height / 1e6

@@ -4,16 +4,16 @@
 
 The recipe's rate was chosen for the paper's network. Mars x4, 100 tiles, a fifth of the updates of the committed
 tables, one seed; measured on training tiles of images that the run has not seen. Writes results/rates.json after each
-run: stop it at any moment, the same command goes on. The best ones stand in experiments.LEARNING_RATES.
+run: stop it at any moment, the same command goes on. The best ones stand in matrix.LEARNING_RATES.
 """
 
 import sys
 from pathlib import Path
 
-import backend
-import unseen
 import util
-from experiments import BETTER, EQUAL_SECONDS, with_recipe
+from inception2_module.experiments import with_recipe
+from wi2_paper import unseen
+from wi2_paper.matrix import BETTER, EQUAL_SECONDS
 
 N_UPDATES = 600  # of the paper's network; the others train for the same time
 RATES = (2e-3, 1e-3, 5e-4, 2.5e-4)
@@ -21,7 +21,6 @@ RESULT = Path("results") / "rates.json"
 
 
 def main():
-    backend.start_keras()
     unseen.measure_all([
         with_recipe("fewdata", model=model, learning_rate=rate, n_updates=round(N_UPDATES * EQUAL_SECONDS[model]))
         for model in EQUAL_SECONDS if model != BETTER for rate in RATES

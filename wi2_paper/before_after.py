@@ -13,12 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-import backend
-import evaluation
-import provenance
-import samples
 import util
 from download_module.degrade import downscale, upscale
+from inception2_module import drawing, evaluation, networkfile, provenance
 
 WEIGHTS, SCALE, SIZE, N_IMAGES = "mars_sr_x4", 4, (192, 256), 3
 SOURCE = Path("datasets") / "_sources" / "msl-images"
@@ -43,7 +40,7 @@ def main():
     rows = [(f"image {i + 1}", i) for i in range(N_IMAGES)]
     title = f"whole images of the test list, 64x48 enlarged to 256x192 with the weights {WEIGHTS}"
     with util.replacing(Path("assets") / "mars-before-after.png") as temporary:
-        samples.draw_samples(title, rows, images, methods, target).save(temporary, optimize=True)
+        drawing.draw_samples(title, rows, images, methods, target).save(temporary, optimize=True)
     util.write_json(Path("results") / "before_after.json", {
         "weights": WEIGHTS, "images": list(originals), "git_commit": provenance.git_commit(),
         "versions": provenance.versions(), "protocol": evaluation.PROTOCOL, "methods": methods,
@@ -53,18 +50,16 @@ def main():
 
 def restore(originals, small):
     """Restore the shrunk images, each a file of its own, as a user would."""
-    backend.start_keras()
-    import applying
-    import training
+    from restore_module import files
 
-    path, card = applying.find_weights(WEIGHTS)
-    model = training.load_model(path)
+    path, card = networkfile.find_weights(WEIGHTS)
+    model = networkfile.load_model(path)
     with tempfile.TemporaryDirectory() as directory:
         paths = [Path(directory) / f"{name}.png" for name in originals]
         for image_path, image in zip(paths, small, strict=True):
             util.write_image(image_path, image)
         out = Path(directory) / "out"
-        applying.restore_files(paths, out, model.predict_on_batch, card["task"], applying.Options(enlarge=True))
+        files.restore_files(paths, out, model.predict_on_batch, card["task"], files.Options(enlarge=True))
         return np.stack([util.read_image(out / image_path.name) for image_path in paths])
 
 

@@ -62,5 +62,5 @@ def git_commit():
 
 
 def _git(*arguments):
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout

@@ -3,22 +3,19 @@
     python3 inception2.py restore photo.jpg --weights mars_sr_x4
 """
 
-import hashlib
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-import imagefile
-import restoring
 import util
-from download_module.degrade import scale_of, upscale
+from download_module.degrade import resize, scale_of, upscale
+from inception2_module import symmetries
+from restore_module import blocks, imagefile
 
-WEIGHTS = Path(__file__).parent / "weights"
 SUFFIXES = util.IMAGE_SUFFIXES | {".npy"}
 BICUBIC_REACH = 3  # low-resolution pixels that an enlarged one depends on, and one to spare
 
@@ -31,37 +28,6 @@ class Options:
     ensemble: bool = False
     trust_path: Path | None = None
     allow_large: bool = False
-
-
-def find_weights(name):
-    """Return the .keras file of a network and what is known of it: (path, dict with dataset, task, ...; or empty).
-
-    Parameters
-    ----------
-    name : a name in the folder weights/, whose file is checked against its card, or the path of a .keras file
-
-    Raises
-    ------
-    util.UserError
-        When there is no such file or name, or a file of weights/ is not the one of its card.
-    """
-    path = Path(name)
-    if path.suffix == ".keras" or path.exists():
-        if not path.is_file():
-            raise util.UserError(f"{path} is not a file: train first, or give the path of a .keras file")
-        config_path = path.resolve().with_name("config.json")
-        config = util.read_json(config_path) if config_path.exists() else {}
-        if not isinstance(config, dict) or (config and not {"dataset", "task", "n_train"} <= config.keys()):
-            raise util.UserError(f"{config_path} is not the configuration of a training: remove it")
-        return path, config
-    card_path = WEIGHTS / f"{name}.json"
-    if not card_path.exists():
-        known = " ".join(sorted(card.stem for card in WEIGHTS.glob("*.json"))) or "none"
-        raise util.UserError(f"there are no weights {name}: give a .keras file or one of these: {known}")
-    card, path = util.read_json(card_path), WEIGHTS / f"{name}.keras"
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
-        raise util.UserError(f"{path} is missing or not the file of its card: restore it with git checkout weights")
-    return path, card
 
 
 def find_images(inputs):
@@ -116,8 +82,8 @@ def restore_files(inputs, out_dir, predict, task, options):
     if options.trust_path and len(images) > 1:
         raise util.UserError(f"--trust takes one image at a time and these are {len(images)}")
     util.check_writable(out_dir)
-    restore = with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
-    reach, n_failed = restoring.measure_reach(predict), 0
+    restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
+    reach, n_failed = blocks.measure_reach(predict), 0
     for path, name in images:
         try:
             restore_file(path, Path(out_dir) / name, restore, reach, scale if options.enlarge else 1, options)
@@ -137,7 +103,7 @@ def restore_file(path, output_path, restore, reach, scale, options):
     height, width = output.pixels.shape[:2]
     trust = np.zeros((height, width), np.float32) if options.trust_path else None
     pairs = list(zip(imagefile.planes(picture), imagefile.planes(output), strict=True))
-    n_blocks = np.prod([len(restoring.plan_blocks(-(-side // 16) * 16, reach)) for side in (height, width)])
+    n_blocks = np.prod([len(blocks.plan_blocks(-(-side // 16) * 16, reach)) for side in (height, width)])
     began = time.perf_counter()
     with tqdm(total=int(n_blocks) * len(pairs), unit="block", desc=path.name, dynamic_ncols=True,
               mininterval=util.bar_interval()) as bar:
@@ -148,7 +114,7 @@ def restore_file(path, output_path, restore, reach, scale, options):
                     trust[rows, columns] = np.maximum(trust[rows, columns], values[..., 3])
 
             read = source.read if scale == 1 else enlarged(source, scale)
-            restoring.restore_blocks(restore, (height, width), read, write, reach, progress=bar.update)
+            blocks.restore_blocks(restore, (height, width), read, write, reach, progress=bar.update)
     imagefile.write_picture(output_path, output)
     seconds = time.perf_counter() - began
     print(f"{path} -> {output_path} ({width}x{height}, {height * width / 1e6 / seconds:.2f} megapixels a second)")
@@ -177,80 +143,6 @@ def enlarged(plane, scale):
         return large[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
     return read
-
-
-def resize(image, height, width):
-    """Resize float32 (H, W, C) by Pillow's anti-aliased bicubic filter, the one of `download_module.degrade`."""
-    channels = [Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(image, -1, 0)]
-    return np.stack([channel.resize((width, height), Image.Resampling.BICUBIC) for channel in channels], axis=-1)
-
-
-SYMMETRIES = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
-
-
-def with_symmetries(predict, ensemble, trust, scale=None):
-    """Wrap a network so that it sees each block turned and mirrored in all 8 ways, where that is asked for.
-
-    Parameters
-    ----------
-    predict : function, float32 (N, H, W, 3) -> float32 (N, H, W, 3)
-    ensemble : bool, whether the mean of the 8 restored blocks is the result (geometric self-ensemble, Timofte et
-        al., CVPR 2016) or the upright one alone
-    trust : bool, whether a fourth channel tells how uncertain each pixel is, see `uncertainty`
-    scale : int, of a super-resolution network
-
-    Returns
-    -------
-    function, float32 (N, H, W, 3) -> float32 (N, H, W, 3), or (N, H, W, 4) with trust
-    """
-    if not (ensemble or trust):
-        return predict
-
-    def restore(inputs):
-        outputs = [_upright(predict(_seen(inputs, *symmetry)), *symmetry) for symmetry in SYMMETRIES]
-        restored = np.mean(outputs, axis=0) if ensemble else outputs[0]
-        if not trust:
-            return restored
-        return np.concatenate([restored, uncertainty(inputs, np.stack(outputs), restored, scale)], axis=-1)
-
-    return restore
-
-
-def _seen(images, turns, mirrored):
-    turned = np.rot90(images, turns, axes=(1, 2))
-    return np.ascontiguousarray(turned[:, :, ::-1] if mirrored else turned)
-
-
-def _upright(images, turns, mirrored):
-    return np.rot90(images[:, :, ::-1] if mirrored else images, -turns, axes=(1, 2))
-
-
-def uncertainty(inputs, outputs, restored, scale=None):
-    """Tell how little each restored pixel is to be trusted, in gray levels of 0..255.
-
-    The spread (standard deviation) of what the network makes of the 8 turned and mirrored inputs; for
-    super-resolution plus the inconsistency: how far the restored image, shrunk, is from the low-resolution image.
-
-    Parameters
-    ----------
-    inputs, restored : float32 (N, H, W, 3) in 0..1
-    outputs : float32 (8, N, H, W, 3)
-    scale : int, of a super-resolution network
-
-    Returns
-    -------
-    float32 (N, H, W, 1), root mean square over the channels
-    """
-    spread = np.sqrt(np.var(outputs, axis=0).mean(axis=-1, keepdims=True))
-    if scale:
-        height, width = (side // scale for side in inputs.shape[1:3])
-        difference = np.stack([
-            resize(after, height, width) - resize(before, height, width)
-            for before, after in zip(inputs, restored, strict=True)
-        ])
-        inconsistency = np.sqrt(np.square(difference).mean(axis=-1, keepdims=True))
-        spread = spread + inconsistency.repeat(scale, axis=1).repeat(scale, axis=2)
-    return (util.DATA_RANGE * spread).astype(np.float32)
 
 
 def save_trust(path, trust):

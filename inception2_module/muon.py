@@ -5,8 +5,7 @@ say little of the detail to be restored. Muon gives all of them the same size: i
 learns more (`python3 ablation.py` measures it). keras.optimizers.Muon leaves the kernels of convolutions to Adam.
 """
 
-import keras
-from keras import ops
+from inception2_module.backend import keras, ops
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al.: five steps bring singular values to about 0.7..1.2

@@ -12,10 +12,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import backend
 import util
-from experiments import with_recipe
-from tileset import TileSet
+from inception2_module import networkfile
+from inception2_module.experiments import with_recipe
+from inception2_module.tileset import TileSet
 
 EXPERIMENT = with_recipe("fewdata", dataset="sample", width=32, n_updates=300)
 RESULT = Path("results") / "quality.json"
@@ -23,8 +23,7 @@ N_SEEDS = 5
 
 
 def main():
-    backend.start_keras()
-    import training
+    from inception2_module import training
 
     with tempfile.TemporaryDirectory() as directory:
         gains = [gain("datasets", Path(directory) / str(seed), seed) for seed in range(N_SEEDS)]
@@ -37,12 +36,12 @@ def main():
 
 def gain(data_dir, run_dir, seed):
     """Train with one seed and return the mean gain over the input on all test tiles, in dB."""
-    import training
+    from inception2_module import training
 
     data = TileSet(data_dir, EXPERIMENT.dataset, EXPERIMENT.task)
     pairs = data.read_train(EXPERIMENT.n_train, EXPERIMENT.draw)
     model = training.train(replace(EXPERIMENT, seed=seed), *pairs, run_dir, data.id)
-    return round(float(training.gains(model, data.read_test(None)[0]).mean()), 4)
+    return round(float(networkfile.gains(model, data.read_test(None)[0]).mean()), 4)
 
 
 if __name__ == "__main__":

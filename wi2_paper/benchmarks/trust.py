@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-import backend
-import provenance
 import util
 from download_module.degrade import scale_of
-from tileset import TileSet
+from inception2_module import networkfile, provenance, symmetries
+from inception2_module.tileset import TileSet
 
 SQUARE = 4
 
@@ -30,13 +29,9 @@ def main():
     parser.add_argument("--n-test", type=int, default=100, help="the first n of them (default %(default)s)")
     options = parser.parse_args()
 
-    backend.start_keras()
-    import applying
-    import training
-
-    path, card = applying.find_weights(options.weights)
-    model, scale = training.load_model(path), scale_of(card["task"])
-    restore = applying.with_symmetries(
+    path, card = networkfile.find_weights(options.weights)
+    model, scale = networkfile.load_model(path), scale_of(card["task"])
+    restore = symmetries.with_symmetries(
         lambda x: np.asarray(model.predict_on_batch(x)), ensemble=False, trust=True, scale=scale
     )
     (target, degraded), _ = TileSet("datasets", options.dataset, card["task"]).read_test(options.n_test)

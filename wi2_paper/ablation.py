@@ -10,11 +10,11 @@ end results/ablation_longer.json: stop it at any moment, the same command goes o
 import sys
 from pathlib import Path
 
-import backend
-import unseen
 import util
 from download_module.degrade import is_noisy
-from experiments import ABLATION, BUDGET, CELLS, RECIPES, with_recipe
+from inception2_module.experiments import ABLATION, RECIPES, with_recipe
+from wi2_paper import unseen
+from wi2_paper.matrix import BUDGET, CELLS
 
 N_TRAIN, N_UPDATES, WIDTH = 100, 1_000, 32
 RESULT, LONGER_RESULT = (Path("results") / f"{name}.json" for name in ("ablation", "ablation_longer"))
@@ -30,7 +30,6 @@ LONGER = [
 
 
 def main():
-    backend.start_keras()
     unseen.measure_all([
         with_recipe(recipe, dataset=dataset, task=task, n_train=N_TRAIN, n_updates=N_UPDATES, width=WIDTH)
         for recipe, values in ABLATION.items() for dataset, task in CELLS if applies(values, task)

@@ -7,12 +7,11 @@ Everything here is `keras.layers`, so the same code runs on TensorFlow, JAX or P
 Shapes: N batch, H and W height and width (multiples of 16), C = 3 channels; values are floats, 0..1 in.
 """
 
-import keras
 import numpy as np
-from keras import layers
 
-import baselines
 import util
+from inception2_module import baselines
+from inception2_module.backend import keras, layers
 
 # The branches each network sums. The ablations of the paper leave one out.
 PAPER = {
@@ -23,8 +22,6 @@ PAPER = {
     "srcnn535": ("srcnn535",),
 }
 MODELS = (*PAPER, "inception_unet_halved", *baselines.MODELS)
-# Four strides of 2: the sides of an input must be multiples of this.
-SIZE_MULTIPLE = 16
 
 
 def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_identity=False):

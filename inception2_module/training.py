@@ -13,22 +13,17 @@ import zlib
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
-import keras
 import numpy as np
 from tensorboard.summary import Writer
 from tqdm import tqdm
 
-import applying
-import batches
-import muon
-import networks
-import provenance
 import util
 from download_module.degrade import is_noisy
 from download_module.disk import lock
-from experiments import Recipe, recipe_of
+from inception2_module import batches, muon, networkfile, networks, provenance
+from inception2_module.backend import keras
+from inception2_module.experiments import Recipe, recipe_of
 
-PREDICT_BATCH = 8
 # About 8 gray levels, the size of the errors of Mars x4. With less it comes near to the absolute error, whose gradient
 # does not shrink with the error: with that the ReLUs died (in runs on validation tiles that are not committed).
 CHARBONNIER = 0.03
@@ -43,7 +38,7 @@ def build(experiment, degraded=None):
     recipe = recipe_of(experiment)
     model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
     if recipe.standardise and (recipe.standardise_noisy or not is_noisy(experiment.task)):
-        images = degraded[:PREDICT_BATCH].astype(np.float32) / util.DATA_RANGE
+        images = degraded[:networkfile.PREDICT_BATCH].astype(np.float32) / util.DATA_RANGE
         networks.standardise(model, images, recipe.standardise)
     learning_rate = experiment.learning_rate
     if recipe.warmup is not None:
@@ -168,34 +163,10 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
         model.set_weights(weights)
     model_path, trained_path = run_dir / "model.keras", run_dir / "trained.json"
     if start < experiment.n_updates or not (model_path.exists() and trained_path.exists()):
-        save_model(model, model_path)
+        networkfile.save_model(model, model_path)
         seconds = round(log[-1]["seconds"], 1) if log else None
         util.write_json(trained_path, {"seconds_train": seconds, "chosen_update": chosen} | describe())
     return model
-
-
-def restore_tiles(model, degraded, ensemble=False):
-    """Restore images of one size: uint8 (N, H, W, 3) -> uint8 (N, H, W, 3), any H and W.
-
-    Sides that the network cannot halve four times are padded by mirroring, and cropped again. With `ensemble` the
-    output is the mean over the 8 symmetries of the square, see applying.with_symmetries.
-    """
-    predict = applying.with_symmetries(lambda batch: np.asarray(model.predict_on_batch(batch)), ensemble, trust=False)
-    height, width = degraded.shape[1:3]
-    bottom, right = -height % networks.SIZE_MULTIPLE, -width % networks.SIZE_MULTIPLE
-    restored = np.empty_like(degraded)
-    for i in range(0, len(degraded), PREDICT_BATCH):
-        batch = np.pad(degraded[i : i + PREDICT_BATCH], ((0, 0), (0, bottom), (0, right), (0, 0)), "symmetric")
-        output = predict(batch.astype(np.float32) / util.DATA_RANGE)
-        restored[i : i + PREDICT_BATCH] = util.to_uint8(output[:, :height, :width])
-    return restored
-
-
-def gains(model, pair):
-    """Return the PSNR of each restored tile minus that of its input: (target, degraded) uint8 -> float (N,), dB."""
-    target, degraded = pair
-    restored = restore_tiles(model, degraded)
-    return np.subtract(*(util.psnr_of_mse(util.mse(target, image)) for image in (restored, degraded)))
 
 
 def distribute(batch_size):
@@ -245,44 +216,6 @@ def _check_shapes(path, values, variables, n_stored):
         raise util.UserError(f"{path} is of another network: delete {path.parent} to train from the start")
 
 
-def save_model(model, path):
-    """Write the network without its optimizer as a .keras file, all of it or nothing."""
-    bare = keras.Model.from_config(model.get_config())
-    bare.set_weights(model.get_weights())
-    with util.replacing(path) as temporary:
-        bare.save(temporary)
-
-
-def load_model(path):
-    """Load a .keras file in Keras's safe mode, refusing what is not an image-to-image network.
-
-    Raises `util.UserError` for a missing or broken file, one that would run code, or a network that does not give
-    an RGB image of the size of its input.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise util.UserError(f"{path} is not a file: train first, or give the path of a .keras file")
-    if not zipfile.is_zipfile(path):
-        raise util.UserError(f"{path} is broken or not a .keras file: train again, or give another file")
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever the broken part raised
-        raise util.UserError(f"{path} cannot be loaded as a Keras model ({_first_line(error)})") from error
-    for height, width in ((16, 16), (32, 48)):
-        images = np.zeros((1, height, width, 3), np.float32)
-        try:
-            output = np.shape(model.predict_on_batch(images))
-        except Exception as error:
-            raise util.UserError(f"{path} is another architecture, for other inputs ({_first_line(error)})") from error
-        if output != images.shape:
-            raise util.UserError(f"{path} is another architecture: it makes {output} of an image {images.shape}")
-    return model
-
-
-def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
 def describe():
     """Describe the present machine and programs, see `provenance.describe`."""
     return provenance.describe(keras.backend.backend(), keras.distribution.list_devices())
@@ -303,7 +236,7 @@ def _averaged(model):
 def _validate(model, validation_pair):
     """Return the PSNR of each validation tile in dB, and whether the inputs came back."""
     target, degraded = validation_pair
-    restored = restore_tiles(model, degraded)
+    restored = networkfile.restore_tiles(model, degraded)
     return util.psnr_of_mse(util.mse(target, restored)), util.nearly_equal(restored, degraded)
 
 
@@ -386,4 +319,3 @@ def _not_finite(what, update, experiment, log):
         f"{what} is not finite after update {update + 1} of {experiment.name}; {kept}: "
         "lower the learning rate"
     )
-

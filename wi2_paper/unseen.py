@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 import util
-from experiments import recipe_of
-from tileset import TileSet
+from inception2_module import networkfile
+from inception2_module.experiments import recipe_of
+from inception2_module.tileset import TileSet
 
 N_UNSEEN = 200  # tiles
 
@@ -28,14 +29,13 @@ def measure(experiment):
     The entry has all settings and `gain`, the mean PSNR over that of the input in dB with its 95 % interval over the
     `n_unseen` tiles, whose gains are `gain_tiles` and whose scenes are `scenes`.
     """
-    import evaluation
-    import training
+    from inception2_module import evaluation, training
 
     data = TileSet("datasets", experiment.dataset, experiment.task)
     pairs = data.read_train(experiment.n_train, experiment.draw)
     unseen_pair, scenes = data.read_unseen(experiment.n_train, experiment.draw, N_UNSEEN)
     model = training.train(experiment, *pairs, Path("runs") / experiment.name, data.id)
-    gains = training.gains(model, unseen_pair)
+    gains = networkfile.gains(model, unseen_pair)
     return asdict(experiment) | {
         "recipe_settings": asdict(recipe_of(experiment)), "n_unseen": len(gains),
         "gain": evaluation.paired_difference(gains, np.zeros_like(gains), scenes),

@@ -9,9 +9,8 @@ import json
 
 import numpy as np
 
-import classical
-import provenance
 import util
+from inception2_module import classical, provenance
 
 PROTOCOL = {
     "channels": "RGB", "border": 0, "data_range": util.DATA_RANGE,

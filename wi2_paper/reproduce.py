@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 
 import util
-from experiments import BUDGET, EQUAL_SECONDS, arguments, matrix
+from inception2_module.experiments import arguments
+from wi2_paper.matrix import BUDGET, EQUAL_SECONDS, matrix
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 
 
 def main(argv=None):

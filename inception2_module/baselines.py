@@ -7,7 +7,7 @@ al., CVPR 2016) as the transposed convolution that it is equal to.
 Shapes: x is (N, H, W, 3); `width` channels; `last` holds the options of the layer before the output.
 """
 
-from keras import layers
+from inception2_module.backend import layers
 
 UNSHUFFLE = 4  # EDSR works on the low-resolution image: a quarter of the sides of an image enlarged by 4
 

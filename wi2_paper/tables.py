@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-import evaluation
-import experiments
 import util
-from experiments import BETTER, BUDGET, CELLS, CURVE, N_DRAWS, N_MAX, QUICK, RECIPES
-from figure_texts import TEXTS
+from inception2_module import evaluation, experiments
+from inception2_module.experiments import RECIPES
+from wi2_paper import matrix
+from wi2_paper.matrix import BETTER, BUDGET, CELLS, CURVE, N_DRAWS, N_MAX, QUICK
+from wi2_paper.texts import TEXTS
 
 MISSING = "—"
 PAPER = experiments.Experiment.model
@@ -77,7 +78,7 @@ def find(results, **options):
 
 @cache
 def _matrix():
-    return experiments.matrix()
+    return matrix.matrix()
 
 
 def gains_block(results, texts):
@@ -108,7 +109,7 @@ def gains_block(results, texts):
     updates = ", ".join(f"`{name}` {round(BUDGET * recipe.n_updates):,} / {recipe.n_updates:,}"
                         for name, recipe in RECIPES.items())
     notes.append(texts["budget"].format(
-        budget=BUDGET, updates=updates, faster=experiments.EQUAL_SECONDS[BETTER],
+        budget=BUDGET, updates=updates, faster=matrix.EQUAL_SECONDS[BETTER],
         seen=round(BUDGET * RECIPES["paper"].n_updates * RECIPES["paper"].batch_size),
     ))
     notes += [
@@ -183,7 +184,7 @@ def networks_block(results, texts):
     """The networks side by side at about the same seconds of training."""
     tasks = [task for dataset, task in CELLS if dataset == "mars"]
     rows, speed = [], results.get("benchmark_speed")
-    for model in (PAPER, *experiments.EQUAL_SECONDS):
+    for model in (PAPER, *matrix.EQUAL_SECONDS):
         found = [find(results, dataset="mars", task=task, recipe="fewdata", model=model, n_train=100) for task in tasks]
         known = next((result for result in found if result), None)
         about = [f"{known[key]:,}" if known else MISSING for key in ("n_parameters", "learning_rate", "n_updates")]

@@ -1,0 +1,113 @@
+"""A network on disk: find it, load it, save it, run it on tiles."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+import util
+from inception2_module import symmetries
+
+# Four strides of 2: the sides of an input must be multiples of this.
+SIZE_MULTIPLE = 16
+WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+def find_weights(name):
+    """Return the .keras file of a network and what is known of it: (path, dict with dataset, task, ...; or empty).
+
+    Parameters
+    ----------
+    name : a name in the folder weights/, whose file is checked against its card, or the path of a .keras file
+
+    Raises
+    ------
+    util.UserError
+        When there is no such file or name, or a file of weights/ is not the one of its card.
+    """
+    path = Path(name)
+    if path.suffix == ".keras" or path.exists():
+        if not path.is_file():
+            raise util.UserError(f"{path} is not a file: train first, or give the path of a .keras file")
+        config_path = path.resolve().with_name("config.json")
+        config = util.read_json(config_path) if config_path.exists() else {}
+        if not isinstance(config, dict) or (config and not {"dataset", "task", "n_train"} <= config.keys()):
+            raise util.UserError(f"{config_path} is not the configuration of a training: remove it")
+        return path, config
+    card_path = WEIGHTS / f"{name}.json"
+    if not card_path.exists():
+        known = " ".join(sorted(card.stem for card in WEIGHTS.glob("*.json"))) or "none"
+        raise util.UserError(f"there are no weights {name}: give a .keras file or one of these: {known}")
+    card, path = util.read_json(card_path), WEIGHTS / f"{name}.keras"
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
+        raise util.UserError(f"{path} is missing or not the file of its card: restore it with git checkout weights")
+    return path, card
+
+PREDICT_BATCH = 8
+
+
+def save_model(model, path):
+    """Write the network without its optimizer as a .keras file, all of it or nothing."""
+    from inception2_module.backend import keras
+
+    bare = keras.Model.from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    with util.replacing(path) as temporary:
+        bare.save(temporary)
+
+
+def load_model(path):
+    """Load a .keras file in Keras's safe mode, refusing what is not an image-to-image network.
+
+    Raises `util.UserError` for a missing or broken file, one that would run code, or a network that does not give
+    an RGB image of the size of its input.
+    """
+    from inception2_module.backend import keras
+
+    path = Path(path)
+    if not path.is_file():
+        raise util.UserError(f"{path} is not a file: train first, or give the path of a .keras file")
+    if not zipfile.is_zipfile(path):
+        raise util.UserError(f"{path} is broken or not a .keras file: train again, or give another file")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever the broken part raised
+        raise util.UserError(f"{path} cannot be loaded as a Keras model ({_first_line(error)})") from error
+    for height, width in ((16, 16), (32, 48)):
+        images = np.zeros((1, height, width, 3), np.float32)
+        try:
+            output = np.shape(model.predict_on_batch(images))
+        except Exception as error:
+            raise util.UserError(f"{path} is another architecture, for other inputs ({_first_line(error)})") from error
+        if output != images.shape:
+            raise util.UserError(f"{path} is another architecture: it makes {output} of an image {images.shape}")
+    return model
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def restore_tiles(model, degraded, ensemble=False):
+    """Restore images of one size: uint8 (N, H, W, 3) -> uint8 (N, H, W, 3), any H and W.
+
+    Sides that the network cannot halve four times are padded by mirroring, and cropped again. With `ensemble` the
+    output is the mean over the 8 symmetries of the square, see symmetries.with_symmetries.
+    """
+    predict = symmetries.with_symmetries(lambda batch: np.asarray(model.predict_on_batch(batch)), ensemble, trust=False)
+    height, width = degraded.shape[1:3]
+    bottom, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
+    restored = np.empty_like(degraded)
+    for i in range(0, len(degraded), PREDICT_BATCH):
+        batch = np.pad(degraded[i : i + PREDICT_BATCH], ((0, 0), (0, bottom), (0, right), (0, 0)), "symmetric")
+        output = predict(batch.astype(np.float32) / util.DATA_RANGE)
+        restored[i : i + PREDICT_BATCH] = util.to_uint8(output[:, :height, :width])
+    return restored
+
+
+def gains(model, pair):
+    """Return the PSNR of each restored tile minus that of its input: (target, degraded) uint8 -> float (N,), dB."""
+    target, degraded = pair
+    restored = restore_tiles(model, degraded)
+    return np.subtract(*(util.psnr_of_mse(util.mse(target, image)) for image in (restored, degraded)))
