@@ -13,11 +13,12 @@ from pathlib import Path
 
 import util
 from download_module import build, datasets
-from download_module.degrade import DEFAULT_TASKS, TASKS
+from download_module.degrade import DEFAULT_TASKS, EXAMPLES, task_of
 from util import UserError
 
 N_OWN = {"train": 1_000, "test": 100}
 N_MOST = 100_000  # the names of tiles have five digits
+count = util.number(int, lambda n: 1 <= n <= N_MOST, f"a whole number from 1 to {N_MOST}")
 
 
 def main():
@@ -37,11 +38,11 @@ def parse():
     add("--dataset", metavar="NAME", help="sample, div2k or mars (default: div2k and mars); or a name for --images")
     add("--images", metavar="DIR", help="cut your own images, at any depth of this folder, instead of a known data set")
     add("--test-images", metavar="DIR", help="images for the test (default: one in ten of --images is held out)")
-    add("--n-train", type=int, metavar="N", help="training tiles (default: up to 10,000; sample 100, own images 1,000)")
-    add("--n-test", type=int, metavar="N", help="test tiles (default: up to 1,000; sample 24, own images 100)")
-    of = f"of {' '.join(TASKS)} (default: {' '.join(DEFAULT_TASKS)})"
+    add("--n-train", type=count, metavar="N", help="training tiles (default: up to 10,000; sample 100, own: 1,000)")
+    add("--n-test", type=count, metavar="N", help="test tiles (default: up to 1,000; sample 24, own images 100)")
+    of = f"degradations, steps joined by + such as {' '.join(EXAMPLES)} (default: {' '.join(DEFAULT_TASKS)})"
     add("--tasks", nargs="+", metavar="TASK", default=DEFAULT_TASKS, help=of)
-    add("--seed", type=int, default=0, help="of crops, rotations, noise and hold-out (default: %(default)s)")
+    add("--seed", type=util.seed, default=0, help="of crops, rotations, noise and hold-out (default: %(default)s)")
     add("--archives", metavar="DIR", help="take the archives from this folder instead of the network")
     add("--out", metavar="DIR", default="datasets", help="folder of all data sets (default: %(default)s)")
     unverified = "use archives whose size or SHA-256 is not the published one; the manifest says so"
@@ -55,15 +56,8 @@ def parse():
 
 def check(options):
     """Raise `UserError` for values that cannot work, before anything is fetched."""
-    for name in ("n_train", "n_test"):
-        value = getattr(options, name)
-        if value is not None and not 1 <= value <= N_MOST:
-            raise UserError(f"--{name.replace('_', '-')} is {value}: give 1 to {N_MOST}")
-    if options.seed < 0:
-        raise UserError(f"--seed is {options.seed}: give 0 or more")
     for task in options.tasks:
-        if task not in TASKS:
-            raise UserError(f"{task} is not a task: choose from {' '.join(TASKS)}")
+        task_of(task)
     for name in ("archives", "images", "test_images"):
         value = getattr(options, name)
         if value is not None and not Path(value).is_dir():

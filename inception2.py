@@ -22,18 +22,15 @@ from pathlib import Path
 import numpy as np
 
 import util
-from download_module.degrade import TASKS
+from download_module.degrade import EXAMPLES, task_of
 from inception2_module import drawing, networkfile
-from inception2_module.experiments import RECIPES, Experiment, recipe_of
+from inception2_module.experiments import NETWORKS, RECIPES, Experiment, recipe_of, with_recipe
+from inception2_module.networkfile import RUNS
 from inception2_module.tileset import TileSet
 from restore_module import files
 
-# The keys of networks.MODELS, repeated so that a wrong option is answered before Keras has loaded (a test
-# keeps the two equal).
-MODEL_NAMES = ("inception_unet_srcnn535", "inception_unet", "unet_srcnn535", "unet", "srcnn535",
-               "inception_unet_halved", "edsr_8", "edsr_baseline", "dncnn", "care_unet")
-WEIGHTS_HELP = "a name in weights/, or a .keras file that a training wrote"
-RUNS, RESULTS, ASSETS = Path("runs"), Path("results"), Path("assets")
+WEIGHTS_HELP = "a name in weights/, or a training: its name, its folder in runs/ or its .keras file"
+RESULTS, ASSETS = Path("results"), Path("assets")
 
 
 def main(argv=None):
@@ -51,20 +48,21 @@ def build_parser():
     commands = parser.add_subparsers(dest="command", required=True, metavar="{train,evaluate,restore,export}")
 
     train = commands.add_parser("train", help="train, measure, write samples (the default)", allow_abbrev=False)
-    train.add_argument("--model", choices=MODEL_NAMES, default=Experiment.model, help="the network, see README")
+    train.add_argument("--model", choices=NETWORKS, default=Experiment.model,
+                       help="the network, see inception2_module/README.md (default %(default)s)")
     train.add_argument("--recipe", choices=RECIPES, default=Experiment.recipe,
                        help="how it is trained (default %(default)s)")
-    train.add_argument("--n-train", type=positive_int, default=Experiment.n_train,
+    train.add_argument("--n-train", type=util.positive_int, default=Experiment.n_train,
                        help="training tiles, a tenth of them held out for validation (default %(default)s)")
-    train.add_argument("--n-updates", type=positive_int, help="updates of the weights (default: the recipe's)")
-    train.add_argument("--batch-size", type=positive_int, help="tiles an update (default: the recipe's)")
+    train.add_argument("--n-updates", type=util.positive_int, help="updates of the weights (default: the recipe's)")
+    train.add_argument("--batch-size", type=util.positive_int, help="tiles an update (default: the recipe's)")
     train.add_argument("--learning-rate", type=positive_float, help="of the optimizer (default: the recipe's)")
     train.add_argument("--dropout", type=rate, help="in 0..1 (default: the recipe's)")
     train.add_argument("--width", type=even_int, default=Experiment.width,
                        help="channels of the hidden layers (default %(default)s)")
-    train.add_argument("--seed", type=seed, default=Experiment.seed,
+    train.add_argument("--seed", type=util.seed, default=Experiment.seed,
                        help="of weights, order and dropout (default %(default)s)")
-    train.add_argument("--draw", type=seed, default=Experiment.draw,
+    train.add_argument("--draw", type=util.seed, default=Experiment.draw,
                        help="which n-train tiles: 0 the first, 1 the next, ... (default %(default)s)")
     add_data_options(train, Experiment.dataset, Experiment.task)
 
@@ -100,38 +98,36 @@ def add_data_options(parser, dataset, task):
     default = "default %(default)s" if dataset else "default: what it was trained on"
     parser.add_argument("--dataset", default=dataset, metavar="NAME",
                         help=f"a folder of --data, made by download.py ({default})")
-    parser.add_argument("--task", choices=TASKS, default=task, help=f"the degradation to undo ({default})")
+    parser.add_argument("--task", type=lambda name: task_of(name).name, default=task,
+                        help=f"the degradation to undo ({default}), such as {' '.join(EXAMPLES)}")
     parser.add_argument("--data", type=Path, default=Path("datasets"), metavar="DIR",
                         help="where download.py has put the data sets (default %(default)s)")
-    parser.add_argument("--n-test", type=positive_int, help="test tiles, the first n (default: all)")
+    parser.add_argument("--n-test", type=util.positive_int, help="test tiles, the first n (default: all)")
     parser.add_argument("--ensemble", action="store_true",
                         help="measure the mean of 8 turned and mirrored runs too: that takes 8 times as long")
 
 
-def experiment_of(options):
-    """Return the `Experiment` that the options of `train` describe; the recipe fills in what they leave open."""
-    recipe = RECIPES[options.recipe]
-    given = {field.name: getattr(options, field.name) for field in fields(Experiment)}
-    return Experiment(**{name: getattr(recipe, name) if value is None else value for name, value in given.items()})
-
-
 def run_train(options):
-    experiment = experiment_of(options)
+    experiment = with_recipe(**{field.name: getattr(options, field.name) for field in fields(Experiment)})
     data = TileSet(options.data, experiment.dataset, experiment.task)
-    train_pair, validation_pair = data.read_train(experiment.n_train, experiment.draw)
-    test_pair, scenes = data.read_test(options.n_test)  # now, so that a broken tile is found before hours of training
+    train_tiles, validation_tiles = data.read_train(experiment.n_train, experiment.draw)
+    test_tiles = data.read_test(options.n_test)  # now, so that a broken tile is found before hours of training
     for directory in (RESULTS, ASSETS):
         util.check_writable(directory)
-    print(f"{experiment.name}\n{len(train_pair[0])} training and {len(validation_pair[0])} validation tiles")
+    print(f"{experiment.name}\n{experiment.n_train:,} of {data.n_train:,} tiles (--n-train): {len(train_tiles):,} to "
+          f"train on, {len(validation_tiles):,} to validate")
     from inception2_module import training
 
     print(f"on {training.describe()['device']}", flush=True)
     run_dir = RUNS / experiment.name
-    model = training.train(experiment, train_pair, validation_pair, run_dir, data.id)
-    drawing.draw_diagram(model, ASSETS / f"{experiment.model}.png")
-    name = experiment.name + subset_suffix(data, test_pair)
+    model = training.train(experiment, train_tiles, validation_tiles, run_dir, data.id)
+    name = experiment.name + subset_suffix(data, test_tiles)
     described = asdict(experiment) | {"recipe_settings": asdict(recipe_of(experiment))}
-    measure(name, described, run_dir, model, data, test_pair, scenes, validation_pair, options.ensemble)
+    measure(name, described, run_dir, model, data, test_tiles, validation_tiles, options.ensemble)
+    if experiment.model == Experiment.model:
+        drawing.draw_diagram(model, ASSETS / f"{experiment.model}.png")
+    enlarge = " --enlarge" if task_of(experiment.task).scale else ""
+    print(f"restore other images with it: python3 inception2.py restore IMAGE{enlarge} --weights {experiment.name}")
 
 
 def run_evaluate(options):
@@ -145,33 +141,31 @@ def run_evaluate(options):
     if dataset == config.get("dataset") and config.get("data_id") not in (None, data.id_of(config.get("task"))):
         raise util.UserError(f"{data.directory} is not the data set that {model_path} was trained on, and its test may "
                              "hold what the training saw: make it again with the options of then")
-    test_pair, scenes = data.read_test(options.n_test)
+    test_tiles = data.read_test(options.n_test)
     # Elsewhere than in its own data the tiles only choose the settings of the classical methods.
     n_train, draw = (config["n_train"], config.get("draw", 0)) if here else (min(Experiment.n_train, data.n_train), 0)
-    _, validation_pair = data.read_train(n_train, draw)
+    _, validation_tiles = data.read_train(n_train, draw)
     for directory in (RESULTS, ASSETS):
         util.check_writable(directory)
-
     model = networkfile.load_model(model_path)
     name = run_dir.name if (run_dir / "config.json").exists() else model_path.stem
-    name += ("" if here else f"-on-{dataset}-{task}") + subset_suffix(data, test_pair)
+    name += ("" if here else f"-on-{dataset}-{task}") + subset_suffix(data, test_tiles)
     described = {name: config.get(name) for name in (*(field.name for field in fields(Experiment)), "recipe_settings")}
     described |= {"dataset": dataset, "task": task, "trained_on": {k: config.get(k) for k in ("dataset", "task")}}
-    measure(name, described, run_dir, model, data, test_pair, scenes, validation_pair, options.ensemble)
+    measure(name, described, run_dir, model, data, test_tiles, validation_tiles, options.ensemble)
 
 
-def subset_suffix(data, test_pair):
+def subset_suffix(data, test_tiles):
     """Keep the result of a part of the test tiles apart from that of all of them."""
-    return "" if len(test_pair[0]) == data.n_test else f"-test{len(test_pair[0])}"
+    return "" if len(test_tiles) == data.n_test else f"-test{len(test_tiles)}"
 
 
 def run_restore(options):
     model_path, known = networkfile.find_weights(options.weights)
-
     model = networkfile.load_model(model_path)
     chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large)
     files.restore_files(options.images, options.out, lambda x: np.asarray(model.predict_on_batch(x)),
-                           known.get("task"), chosen)
+                        known.get("task"), chosen)
 
 
 def run_export(options):
@@ -188,9 +182,9 @@ def run_export(options):
 COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export}
 
 
-def measure(name, described, run_dir, model, data, test_pair, scenes, validation_pair, ensemble):
+def measure(name, described, run_dir, model, data, test_tiles, validation_tiles, ensemble):
     """Evaluate `model` on the test tiles; write results/NAME.json and assets/NAME.png, print the table."""
-    from inception2_module import drawing, evaluation, training
+    from inception2_module import evaluation, training
 
     trained_path = run_dir / "trained.json"
     unknown = dict.fromkeys(("seconds_train", "chosen_update", "device", "backend", "versions", "git_commit"))
@@ -198,11 +192,11 @@ def measure(name, described, run_dir, model, data, test_pair, scenes, validation
     began = time.perf_counter()
     restore = partial(networkfile.restore_tiles, model)
     measured, images = evaluation.evaluate(
-        described["task"], test_pair, scenes, validation_pair, restore, RUNS / "classical",
+        described["task"], test_tiles, validation_tiles, restore, RUNS / "classical",
         partial(restore, ensemble=True) if ensemble else None,
     )
     result = {
-        "name": name, **described, "n_parameters": model.count_params(), "n_validation": len(validation_pair[0]),
+        "name": name, **described, "n_parameters": model.count_params(), "n_validation": len(validation_tiles),
         "budget": budget_of(described), **trained,
         "evaluated": {"seconds": round(time.perf_counter() - began, 1), **training.describe()},
         "data": data.summary(), **measured,
@@ -210,8 +204,8 @@ def measure(name, described, run_dir, model, data, test_pair, scenes, validation
     title = f"{described['dataset']} {described['task']}, {described['n_train'] or '?'} training tiles, " \
             f"{described['n_updates'] or '?'} updates ({described['model'] or name})"
     util.write_json(RESULTS / f"{name}.json", result)
-    drawing.save_samples(ASSETS / f"{name}.png", title, images, result, test_pair)
-    print(f"{len(test_pair[0])} test tiles, RGB, whole tile, data range 255\n{evaluation.table(result['methods'])}")
+    drawing.save_samples(ASSETS / f"{name}.png", title, images, result, test_tiles)
+    print(f"{len(test_tiles):,} test tiles, RGB, whole tile, data range 255\n{evaluation.table(result['methods'])}")
     if result["warning"]:
         print(f"WARNING: {result['warning']}")
     print(f"written: {RESULTS / f'{name}.json'} and {ASSETS / f'{name}.png'}")
@@ -223,24 +217,9 @@ def budget_of(described):
     return settings and described["n_updates"] / settings["n_updates"]
 
 
-def _number(convert, check, what):
-    def parse(text):
-        try:
-            value = convert(text)
-        except ValueError:
-            value = None
-        if value is None or not check(value):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-        return value
-
-    return parse
-
-
-positive_int = _number(int, lambda value: value > 0, "a whole number above 0")
-even_int = _number(int, lambda value: value > 0 and value % 2 == 0, "an even whole number above 0")
-seed = _number(int, lambda value: 0 <= value < 2**31, "a whole number in 0..2147483647")
-positive_float = _number(float, lambda value: 0 < value < float("inf"), "a number above 0")
-rate = _number(float, lambda value: 0 <= value < 1, "a number in 0..1, below 1")
+even_int = util.number(int, lambda value: value > 0 and value % 2 == 0, "an even whole number above 0")
+positive_float = util.number(float, lambda value: 0 < value < float("inf"), "a number above 0")
+rate = util.number(float, lambda value: 0 <= value < 1, "a number in 0..1, below 1")
 
 
 if __name__ == "__main__":

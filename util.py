@@ -3,6 +3,7 @@
 Arrays are batch first, `(N, H, W, C)`, uint8 in 0..255 unless a docstring says otherwise.
 """
 
+import argparse
 import errno
 import json
 import os
@@ -52,6 +53,11 @@ def run_cli(main):
         print("\ninterrupted: the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def first_line(error):
+    """Return the first line of an exception's text, for a sentence; its type's name where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def describe_error(error):
@@ -106,6 +112,27 @@ def sigint_held():
 def is_plain_name(name):
     """Whether `name` can be the name of a data set, and so of a folder and the beginning of file names."""
     return 0 < len(name) <= 100 and name[0] not in "._" and not any(c in "/\\:\0" for c in name)
+
+
+def number(convert, check, what):
+    """Return a type for argparse: a text that `convert` (int, float) reads as a value which passes `check`.
+
+    what : str, ends the sentence "'-3' is not ..."
+    """
+    def parse(text):
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if value is None or not check(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        return value
+
+    return parse
+
+
+positive_int = number(int, lambda value: value > 0, "a whole number above 0")
+seed = number(int, lambda value: 0 <= value < 2**31, "a whole number in 0..2147483647")
 
 
 def bar_interval():

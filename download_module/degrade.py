@@ -1,100 +1,278 @@
-"""The named degradations, pure functions on arrays: the only place that says how an input is made.
+"""How an input is made from its target: the only place that says so, and the only one that resizes.
 
-All functions take and return uint8 arrays (H, W, C) in 0..255. The input of a network always has the size of
-its target: a super-resolution input has been enlarged again with the same bicubic filter.
+A task is a chain of steps joined by `+`, in the order in which a camera applies them; its name is that chain:
+
+    sr_x4                                   shrunk by 4 and enlarged again
+    blur_s1.6+sr_x4+noise_s5+jpeg_q75       an optical blur, a small sensor, its noise, its file
+    noise_s0..100                           a range is drawn from anew for each input
+
+Images are arrays (H, W, C) of any real type, C = 1 or 3; an output has the size and the type of its target. After
+`sr_x4` the later steps act on the small image; at the end it is enlarged to the target's size.
 """
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import convolve
 from skimage.filters import gaussian
 
-SIGMA = 64  # of the noise, in gray levels
-BLUR_SIGMA = 1.1  # of the 5x5 Gaussian: 0.3 * ((5 - 1) / 2 - 1) + 0.8, the usual choice for this size
+import util
+
+BICUBIC, LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
+DEFAULT_TASKS = ("sr_x4", "sr_x8", "noise_s64")
+
+
+def resize(image, height, width, resample=BICUBIC):
+    """Resize by one of Pillow's anti-aliased filters; its bicubic one (a = -0.5) is MATLAB's within 0.02 dB.
+
+    Parameters
+    ----------
+    image : array (H, W, C), uint8 or any other real type
+
+    Returns
+    -------
+    array (height, width, C) of the same type; integers are rounded and clipped to what the type can hold
+    """
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return np.asarray(Image.fromarray(image).resize((width, height), resample))
+    exact = image.dtype if image.dtype == np.uint8 else np.float32
+    channels = [Image.fromarray(np.ascontiguousarray(channel, exact)) for channel in np.moveaxis(image, -1, 0)]
+    return _like(image, np.stack([channel.resize((width, height), resample) for channel in channels], axis=-1))
 
 
 def downscale(image, scale):
-    """Shrink by an integer factor with the anti-aliased bicubic filter (a = -0.5).
+    """Shrink by an integer factor, bicubic; sides that are not multiples of it are first mirrored up to one."""
+    missing = [(0, -side % scale) for side in image.shape[:2]]
+    if any(after for _, after in missing):
+        image = np.pad(image, (*missing, (0, 0)), "symmetric")
+    height, width = image.shape[:2]
+    return resize(image, height // scale, width // scale)
 
-    Pillow's BICUBIC equals MATLAB's imresize within 0.02 dB of a round trip. Raises ValueError unless
-    height and width are multiples of `scale`: a fractional factor would shift the pixels.
+
+def upscale(image, scale, resample=BICUBIC):
+    """Enlarge by an integer factor, bicubic unless another Pillow filter is given."""
+    height, width = image.shape[:2]
+    return resize(image, height * scale, width * scale, resample)
+
+
+def add_noise(image, sigma, rng, low=0, high=255):
+    """Add N(0, sigma) to every pixel and channel; clip to low..high, round integers."""
+    return _like(image, np.clip(image + rng.normal(0, sigma, image.shape), low, high))
+
+
+def add_photon_noise(image, photons, rng, low=0, high=255):
+    """Count photons: Poisson noise where `photons` of them make the value `high` and none the value `low`."""
+    expected = np.clip((image.astype(np.float64) - low) / (high - low), 0, 1) * photons
+    return _like(image, np.clip(rng.poisson(expected) / photons * (high - low) + low, low, high))
+
+
+def blur(image, sigma, radius=None):
+    """Blur each channel with a Gaussian, edges mirrored; the kernel ends at 4 sigma, or at `radius` pixels."""
+    if not sigma:
+        return image
+    truncate = 4.0 if radius is None else radius / sigma
+    values = image.astype(np.float64)
+    return _like(image, gaussian(values, sigma, mode="mirror", truncate=truncate, channel_axis=-1, preserve_range=True))
+
+
+def defocus(image, radius):
+    """Blur each channel with a disc, the image of a point that is out of focus, edges mirrored."""
+    if not radius:
+        return image
+    return _like(image, convolve(image.astype(np.float64), disc(radius)[..., None], mode="mirror"))
+
+
+def disc(radius, finer=16):
+    """Return the point spread of a disc of `radius` pixels (above 0), float64 (n, n), n odd, sum 1.
+
+    A pixel at the rim weighs what part of it lies inside, to 1 in `finer` ** 2.
     """
-    height, width = image.shape[:2]
-    if height % scale or width % scale:
-        raise ValueError(f"{width}x{height} is not a multiple of the scale {scale}")
-    return _resize(image, height // scale, width // scale, Image.Resampling.BICUBIC)
-
-
-def upscale(image, scale, resample=Image.Resampling.BICUBIC):
-    """Enlarge by an integer factor, bicubic (a = -0.5) unless another Pillow filter is given."""
-    height, width = image.shape[:2]
-    return _resize(image, height * scale, width * scale, resample)
-
-
-def add_noise(image, rng, sigma=SIGMA):
-    """Add N(0, sigma) to every pixel and channel, round, clip to 0..255."""
-    noisy = image + rng.normal(0, sigma, image.shape)
-    return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
-
-
-def blur(image):
-    """Blur each channel with a 5x5 Gaussian (sigma 1.1), edges mirrored."""
-    radius = 2
-    blurred = gaussian(
-        image.astype(np.float64), BLUR_SIGMA, mode="mirror", truncate=radius / BLUR_SIGMA, channel_axis=-1,
-        preserve_range=True,
-    )  # fmt: skip
-    return np.rint(blurred).astype(np.uint8)
+    half = int(np.ceil(radius - 0.5)) if radius > 0.5 else 0
+    places = (np.arange((2 * half + 1) * finer) + 0.5) / finer - half - 0.5
+    inside = places[:, None] ** 2 + places**2 <= radius**2
+    weights = inside.reshape(2 * half + 1, finer, 2 * half + 1, finer).mean(axis=(1, 3))
+    return weights / weights.sum()
 
 
 def to_luma(image):
     """Replace the channels by the luma, ITU-R BT.601 full range: the three channels become equal."""
-    luma = np.rint(image @ np.array([0.299, 0.587, 0.114]))
-    return np.repeat(luma.astype(np.uint8)[..., None], 3, axis=-1)
+    luma = image @ np.array([0.299, 0.587, 0.114]) if image.shape[2] == 3 else image[..., 0]
+    return np.repeat(_like(image, luma)[..., None], image.shape[2], axis=-1)
 
 
-def scale_of(task):
-    """Return the factor of a super-resolution task, or None for a task without one."""
-    return {"sr_x4": 4, "sr_x8": 8, "sr_x4_noise_s64": 4}.get(task)
+def compress(image, quality):
+    """Write as JPEG of that quality, colours at half the sides, and read again; for uint8 only (`UserError`)."""
+    if image.dtype != np.uint8:
+        raise util.UserError(f"jpeg is for 8-bit images, and these are {image.dtype}: leave it out of --tasks")
+    file = io.BytesIO()
+    Image.fromarray(image.squeeze(-1) if image.shape[2] == 1 else image).save(file, "JPEG", quality=int(quality))
+    return np.asarray(Image.open(file)).reshape(image.shape)
 
 
-def is_noisy(task):
-    """Return whether noise is part of a task."""
-    return task in ("noise_s64", "noise_s64_blur", "sr_x4_noise_s64")
+def _like(image, values):
+    """Give computed values the type of `image`: rounded and clipped for integers."""
+    if image.dtype.kind in "iu":
+        limits = np.iinfo(image.dtype)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    return values.astype(image.dtype)
 
 
-TASKS = {
-    "sr_x4": lambda target, rng: upscale(downscale(target, 4), 4),
-    "sr_x8": lambda target, rng: upscale(downscale(target, 8), 8),
-    "noise_s64": lambda target, rng: add_noise(target, rng),
-    "noise_s64_blur": lambda target, rng: blur(add_noise(target, rng)),
-    "sr_x4_noise_s64": lambda target, rng: add_noise(upscale(downscale(target, 4), 4), rng),
-    "gray": lambda target, rng: to_luma(target),
+@dataclass(frozen=True)
+class Kind:
+    """One kind of step: how it is written, which numbers it takes, what it does."""
+
+    form: str  # its name with {} for the number
+    help: str
+    limits: tuple  # the smallest and the largest number
+    apply: Callable | None  # (image, number, rng, low, high) -> image; None: sr and what comes after it
+    whole: bool = False  # whole numbers only
+    ranges: bool = True
+
+
+KINDS = {
+    "blur": Kind("blur_s{}", "Gaussian point spread, sigma in pixels", (0, 20), lambda image, s, *_: blur(image, s)),
+    "defocus": Kind("defocus_r{}", "disc point spread, radius in pixels", (0, 50),
+                    lambda image, r, *_: defocus(image, r)),
+    "sr": Kind("sr_x{}", "shrunk by a whole factor, enlarged again at the end (bicubic)", (2, 8), None, True, False),
+    "noise": Kind("noise_s{}", "Gaussian noise, sigma in gray levels of 0..255 (other sets: in their own units)",
+                  (0, 1e6), add_noise),
+    "poisson": Kind("poisson_p{}", "photon noise, photons at the top of the range", (0.1, 1e9), add_photon_noise),
+    "jpeg": Kind("jpeg_q{}", "JPEG of a quality, 8-bit sets only", (1, 100),
+                 lambda image, q, *_: compress(image, q), True),
 }
-DEFAULT_TASKS = ("sr_x4", "sr_x8", "noise_s64")
+LUMA = "gray"  # the step without a number
+NUMBER = r"\d+(?:\.\d+)?"
+# Two names that are older than the language: a 5x5 blur (sigma 1.1 = 0.3 * ((5 - 1) / 2 - 1) + 0.8, the usual choice
+# for this size) after the noise, and noise after the enlargement.
+OLD = {
+    "noise_s64_blur": (("noise", 64, 64), ("blur5", 1.1, 1.1)),
+    "sr_x4_noise_s64": (("sr", 4, 4), ("enlarge", 1, 1), ("noise", 64, 64)),
+}
+EXAMPLES = ("sr_x4", "sr_x8", "noise_s64", *OLD, LUMA, "defocus_r3", "blur_s0.5..2+sr_x4+noise_s0..10+jpeg_q50..95")
 
 
-def degrade(target, task, rng):
+@dataclass(frozen=True)
+class Task:
+    """A degradation: its name and its steps, tuples (kind, smallest, largest number); see `task_of`."""
+
+    name: str
+    steps: tuple
+
+    @property
+    def scale(self):
+        """The factor of a super-resolution task, or None."""
+        return next((low for kind, low, _ in self.steps if kind == "sr"), None)
+
+    @property
+    def sigma(self):
+        """The standard deviation of the Gaussian noise, a float, or None where there is none or a range of it."""
+        return next((float(low) for kind, low, high in self.steps if kind == "noise" and low == high), None)
+
+    @property
+    def is_noisy(self):
+        """Whether noise is part of it."""
+        return any(kind in ("noise", "poisson") for kind, *_ in self.steps)
+
+    @property
+    def is_random(self):
+        """Whether two inputs made of one target differ."""
+        return self.is_noisy or any(low != high for _, low, high in self.steps)
+
+    @property
+    def is_luma(self):
+        """Whether colours are taken away, so that the channels may not be permuted."""
+        return any(kind == LUMA for kind, *_ in self.steps)
+
+
+@lru_cache
+def task_of(name):
+    """Read the name of a task.
+
+    Parameters
+    ----------
+    name : str, steps joined by `+`: those of `KINDS` with a number or a range `a..b`, and `gray`
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    util.UserError
+        When the name is not one, or a number is out of its limits.
+    """
+    if name in OLD:
+        return Task(name, OLD[name])
+    steps = tuple(_read_step(part, name) for part in name.split("+"))
+    if sum(kind == "sr" for kind, *_ in steps) > 1:
+        raise util.UserError(f"the task {name} shrinks twice: write one sr_x step")
+    return Task(name, steps)
+
+
+def _read_step(text, name):
+    if text == LUMA:
+        return LUMA, 0, 0
+    for kind, rule in KINDS.items():
+        before = rule.form.removesuffix("{}")
+        number = re.fullmatch(f"{re.escape(before)}({NUMBER})(?:\\.\\.({NUMBER}))?", text)
+        if not number:
+            continue
+        low, high = (float(part) for part in (number[1], number[2] or number[1]))
+        least, most = rule.limits
+        if not least <= low <= high <= most or (number[2] and (low == high or not rule.ranges)):
+            ranges = " or a range a..b of them" if rule.ranges else ""
+            raise util.UserError(f"{text} in the task {name} is out of its limits: {before} takes numbers from "
+                                 f"{least:g} to {most:g}{ranges}")
+        if rule.whole and (low % 1 or high % 1):
+            raise util.UserError(f"{text} in the task {name} needs whole numbers")
+        written = rule.form.format("..".join(f"{value:.15g}" for value in ((low, high) if number[2] else (low,))))
+        if written != text:  # one degradation has one name, and so one folder
+            raise util.UserError(f"{text} in the task {name} has a shorter form: write {written}")
+        return (kind, int(low), int(high)) if rule.whole else (kind, low, high)
+    forms = " ".join([rule.form.format("N") for rule in KINDS.values()] + [LUMA])
+    raise util.UserError(f"{text!r} is not a step of a task: join these with +, N a number or a range a..b: {forms}")
+
+
+def degrade(target, task, rng, low=0, high=255):
     """Make the network's input from its target.
 
     Parameters
     ----------
-    target : uint8 array (H, W, 3), 0..255
-    task : one of `TASKS`; anything else raises KeyError
-    rng : numpy.random.Generator, drawn from only by the tasks with noise
+    target : array (H, W, C), uint8 in 0..255 or another real type in about low..high
+    task : str, the name of a task, see `task_of`
+    rng : numpy.random.Generator, drawn from only by random steps
+    low, high : float, the range to which noise is clipped
 
     Returns
     -------
-    uint8 array (H, W, 3), 0..255
+    array (H, W, C) of the type of `target`
     """
-    return TASKS[task](target, rng)
+    height, width = target.shape[:2]
+    image, scale = target, 1
+    for kind, smallest, largest in task_of(task).steps:
+        if kind == "sr":
+            image, scale = downscale(image, smallest), smallest
+        elif kind == "enlarge":
+            image, scale = _enlarged(image, scale, height, width), 1
+        elif kind == "blur5":
+            image = blur(image, smallest, radius=2)
+        elif kind == LUMA:
+            image = to_luma(image)
+        else:
+            image = KINDS[kind].apply(image, _draw(kind, smallest, largest, rng), rng, low, high)
+    return _enlarged(image, scale, height, width)
 
 
-def _resize(image, height, width, resample):
-    return np.asarray(Image.fromarray(image).resize((width, height), resample))
+def _draw(kind, smallest, largest, rng):
+    if smallest == largest:
+        return smallest
+    return rng.integers(smallest, largest + 1) if KINDS[kind].whole else rng.uniform(smallest, largest)
 
 
-
-def resize(image, height, width):
-    """Resize float32 (H, W, C) by Pillow's anti-aliased bicubic filter, the one of `download_module.degrade`."""
-    channels = [Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(image, -1, 0)]
-    return np.stack([channel.resize((width, height), Image.Resampling.BICUBIC) for channel in channels], axis=-1)
+def _enlarged(image, scale, height, width):
+    return image if scale == 1 else upscale(image, scale)[:height, :width]

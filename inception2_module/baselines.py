@@ -1,9 +1,9 @@
 """Networks from the literature to compare with, as published but for what makes the comparison fair.
 
-All of them get the degraded image at full size, as ours do, and return what is added to it. Convolutions are 3x3 with
-stride 1 and padding "same" unless said otherwise. A pixel unshuffle of s followed by a 3x3 convolution is written as
-the convolution that it is equal to (kernel 3s, stride s); a 3x3 convolution followed by a pixel shuffle of s (Shi et
-al., CVPR 2016) as the transposed convolution that it is equal to.
+All of them get the degraded image at full size, as ours do, and return it and what is added to it. Convolutions are 3x3
+with stride 1 and padding "same" unless said otherwise. A pixel unshuffle of s followed by a 3x3 convolution is written
+as the convolution that it is equal to (kernel 3s, stride s); a 3x3 convolution followed by a pixel shuffle of s (Shi
+et al., CVPR 2016) as the transposed convolution that it is equal to.
 Shapes: x is (N, H, W, 3); `width` channels; `last` holds the options of the layer before the output.
 """
 
@@ -17,15 +17,17 @@ def edsr(x, width, last, n_blocks, shuffles):
 
     With 8 blocks and one shuffle of 4 it is a small network that does all its work at a quarter of the sides.
     """
+    degraded = x
     x = features = _conv(x, width, 3 * UNSHUFFLE, strides=UNSHUFFLE)              # (N, H/4, W/4, width)
     for block in range(n_blocks):
         x = _residual_block(x, width, last, f"block{block}")
     x = layers.Add()([features, _conv(x, width)])
     if shuffles == (UNSHUFFLE,):
-        return layers.Conv2DTranspose(3, 3 * UNSHUFFLE, UNSHUFFLE, padding="same", name="edsr_out", **last)(x)
+        return [degraded, layers.Conv2DTranspose(3, 3 * UNSHUFFLE, UNSHUFFLE, padding="same", name="edsr_out",
+                                                 **last)(x)]
     for scale in shuffles:
         x = layers.Conv2DTranspose(width, 3 * scale, scale, padding="same")(x)    # (N, H, W, width) in the end
-    return layers.Conv2D(3, 3, padding="same", name="edsr_out", **last)(x)
+    return [degraded, layers.Conv2D(3, 3, padding="same", name="edsr_out", **last)(x)]
 
 
 def _residual_block(x, width, last, name):
@@ -36,11 +38,12 @@ def _residual_block(x, width, last, name):
 
 def dncnn(x, width, last, n_layers=17):
     """Zhang et al., TIP 2017: a chain of convolutions with batch normalisation, at full size."""
+    degraded = x
     x = layers.ReLU()(_conv(x, width))
     for _ in range(n_layers - 2):
         x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
         x = layers.ReLU()(layers.BatchNormalization()(x))
-    return layers.Conv2D(3, 3, padding="same", name="dncnn_out", **last)(x)
+    return [degraded, layers.Conv2D(3, 3, padding="same", name="dncnn_out", **last)(x)]
 
 
 def care_unet(x, width, last, depth=2):
@@ -48,7 +51,7 @@ def care_unet(x, width, last, depth=2):
     def step(x, level):
         return layers.ReLU()(_conv(x, (width // 2) << max(level, 0), 5))
 
-    skips = []
+    degraded, skips = x, []
     for level in range(depth):
         x = step(step(x, level), level)
         skips.append(x)
@@ -57,16 +60,8 @@ def care_unet(x, width, last, depth=2):
     for level in reversed(range(depth)):
         x = layers.Concatenate()([layers.UpSampling2D(2)(x), skips[level]])
         x = step(step(x, level), level - 1)
-    return layers.Conv2D(3, 1, name="care_out", **last)(x)
+    return [degraded, layers.Conv2D(3, 1, name="care_out", **last)(x)]
 
 
 def _conv(x, filters, kernel=3, strides=1):
     return layers.Conv2D(filters, kernel, strides, padding="same")(x)
-
-
-MODELS = {
-    "edsr_8": lambda x, width, last: edsr(x, width, last, n_blocks=8, shuffles=(4,)),
-    "edsr_baseline": lambda x, width, last: edsr(x, width, last, n_blocks=16, shuffles=(2, 2)),
-    "dncnn": dncnn,
-    "care_unet": care_unet,
-}

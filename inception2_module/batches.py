@@ -8,15 +8,15 @@ import functools
 import numpy as np
 
 import util
-from download_module.degrade import degrade, downscale, scale_of
+from download_module.degrade import degrade, downscale, task_of
 
 
-def draw_batch(pair, update, experiment, recipe):
+def draw_batch(tiles, update, experiment, recipe):
     """Return batch number `update`.
 
     Parameters
     ----------
-    pair : (target, degraded), each uint8 (N, H, W, 3), 0..255
+    tiles : tileset.Tiles
     update : int, counted from 0
     experiment : experiments.Experiment, of which task, batch_size and seed are used
     recipe : experiments.Recipe, of which these are used:
@@ -35,30 +35,30 @@ def draw_batch(pair, update, experiment, recipe):
     (target, degraded), each float32 (batch_size, h, w, 3), 0..1. Tiles come in a new seeded order each epoch,
     every tile once.
     """
-    n = len(pair[0])
+    n = len(tiles)
     positions = range(update * experiment.batch_size, (update + 1) * experiment.batch_size)
-    tiles = []
+    batch = []
     for position in positions:
         epoch, place = divmod(position, n)
         index = _epoch_order(n, experiment.seed, epoch)[place]
-        tile = [array[index] for array in pair]
+        tile = [tiles.target[index], tiles.degraded[index]]
         rng = np.random.default_rng([experiment.seed, position, 1])  # 1: apart from the orders of the epochs
-        if recipe.shrunk and scale_of(experiment.task) and rng.random() < recipe.shrunk:
+        if recipe.shrunk and task_of(experiment.task).scale and rng.random() < recipe.shrunk:
             target = downscale(tile[0], 2)
             tile = [target, degrade(target, experiment.task, rng)]
         if recipe.crop:
-            scale = scale_of(experiment.task)
+            scale = task_of(experiment.task).scale
             tile = _crop(tile, recipe.crop, scale if scale and not recipe.fresh_degradation else 1, rng)
         if recipe.symmetries:
             turns, mirrored = rng.integers(4), rng.integers(2)
             tile = [np.rot90(array, turns)[:, :: -1 if mirrored else 1] for array in tile]
-        if recipe.permute_channels and experiment.task != "gray":
+        if recipe.permute_channels and not task_of(experiment.task).is_luma:
             channels = rng.permutation(3)
             tile = [array[..., channels] for array in tile]
         if recipe.fresh_degradation:
             tile[1] = degrade(np.ascontiguousarray(tile[0]), experiment.task, rng)
-        tiles.append(tile)
-    return tuple(np.stack(arrays).astype(np.float32) / util.DATA_RANGE for arrays in zip(*tiles, strict=True))
+        batch.append(tile)
+    return tuple(np.stack(arrays).astype(np.float32) / util.DATA_RANGE for arrays in zip(*batch, strict=True))
 
 
 @functools.lru_cache(maxsize=2)

@@ -12,10 +12,10 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_
 from tqdm import tqdm
 
 import util
-from download_module.degrade import SIGMA, downscale, is_noisy, scale_of, upscale
+from download_module.degrade import downscale, task_of, upscale
 from download_module.workers import worker_pool
 
-SIGMA_UNIT = SIGMA / util.DATA_RANGE  # of the noise, in 0..1
+SIGMA_UNIT = 64 / util.DATA_RANGE  # of the noise, in 0..1
 
 
 def lanczos(target, degraded, scale):
@@ -54,25 +54,25 @@ _DENOISER_SETTINGS = {  # strengths below 0.05 give what 0.05 gives
 
 def settings_for(task):
     """Return {method's name: settings to choose from} for a task: denoisers, an enlarger, or none."""
-    if is_noisy(task):
+    if task_of(task).is_noisy:
         return _DENOISER_SETTINGS
-    return {"lanczos": (scale_of(task),)} if scale_of(task) else {}
+    return {"lanczos": (task_of(task).scale,)} if task_of(task).scale else {}
 
 
-def choose_settings(task, validation_pair, pool):
+def choose_settings(task, validation, pool):
     """Choose each method's setting by mean PSNR on validation tiles.
 
     Parameters
     ----------
     task : a task of `download_module.degrade.TASKS`
-    validation_pair : (target, degraded), uint8 (N, H, W, 3); the first 20 tiles are used
+    validation : tileset.Tiles, of which the first 20 are used
     pool : what `workers` returns
 
     Returns
     -------
     {method's name: setting}
     """
-    target, degraded = (array[:20] for array in validation_pair)
+    target, degraded = validation.target[:20], validation.degraded[:20]
 
     def score(name, setting):
         return np.mean(util.psnr_of_mse(util.mse(target, restore(name, setting, target, degraded, pool))))

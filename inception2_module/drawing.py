@@ -77,7 +77,7 @@ def draw_samples(title, rows, columns, methods, target):
     return picture
 
 
-def save_samples(path, title, images, result, test_pair):
+def save_samples(path, title, images, result, test):
     """Draw and write the samples of one result: the input, the best classical method, the network, the target.
 
     Parameters
@@ -86,9 +86,9 @@ def save_samples(path, title, images, result, test_pair):
     title : str
     images : {"input", "restored": uint8 (N, H, W, 3)}
     result : dict, see evaluation.evaluate
-    test_pair : (target, degraded), uint8 (N, H, W, 3)
+    test : tileset.Tiles
     """
-    target, degraded = test_pair
+    target, degraded = test.target, test.degraded
     best, methods = result["best_without_network"], result["methods"]
     rows = choose_rows(np.subtract(methods["restored"]["psnr_tiles"], methods["input"]["psnr_tiles"]))
     columns = {"input": images["input"]}

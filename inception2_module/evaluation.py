@@ -32,15 +32,13 @@ def score(target, restored):
     }
 
 
-def evaluate(task, test_pair, scenes, validation_pair, restore, cache_dir, ensemble=None):
+def evaluate(task, test, validation, restore, cache_dir, ensemble=None):
     """Measure the input, the classical methods and the network on the same test tiles.
 
     Parameters
     ----------
     task : a task of `download_module.degrade.TASKS`
-    test_pair, validation_pair : (target, degraded), uint8 (N, H, W, 3); settings of the classical methods
-        are chosen on the validation tiles only
-    scenes : list of int, which scene each test tile belongs to, see `paired_difference`
+    test, validation : tileset.Tiles; settings of the classical methods are chosen on the validation tiles only
     restore : function, uint8 (N, H, W, 3) -> uint8 (N, H, W, 3)
     cache_dir : path, keeps what does not depend on the network, for the next one that is measured on the same tiles
     ensemble : function like `restore`, optional: the mean over turned and mirrored tiles, a method of its own
@@ -51,11 +49,11 @@ def evaluate(task, test_pair, scenes, validation_pair, restore, cache_dir, ensem
         `differences`, `best_without_network` and `warning`, and {method: uint8 (N, H, W, 3)} of the input and the
         network
     """
-    target, degraded = test_pair
+    target, degraded, scenes = test.target, test.degraded, list(test.scenes)
     images = {"input": degraded, "restored": restore(degraded)}
     if ensemble:
         images["restored_ensemble"] = ensemble(degraded)
-    settings, methods = _without_network(task, test_pair, validation_pair, cache_dir)
+    settings, methods = _without_network(task, test, validation, cache_dir)
     methods |= {name: score(target, image) for name, image in images.items() if name != "input"}
     others = [name for name in methods if name not in images or name == "input"]
     best = max(others, key=lambda name: methods[name]["psnr"])
@@ -77,11 +75,11 @@ def evaluate(task, test_pair, scenes, validation_pair, restore, cache_dir, ensem
     return fields, images
 
 
-def _without_network(task, test_pair, validation_pair, cache_dir):
+def _without_network(task, test, validation, cache_dir):
     """Return ({classical method: setting}, {"input" or classical method: scores})."""
-    target, degraded = test_pair
+    target, degraded = test.target, test.degraded
     versions = provenance.versions(("numpy", "pillow", "scikit-image", "pywavelets"))
-    tiles, validation = (_fingerprint(*pair) for pair in (test_pair, validation_pair))
+    tiles, chosen_on = (_fingerprint(part.target, part.degraded) for part in (test, validation))
 
     def cached(compute, **key):
         key |= {"task": task, "versions": versions}
@@ -94,7 +92,7 @@ def _without_network(task, test_pair, validation_pair, cache_dir):
         return score(target, classical.restore(name, settings[name], target, degraded, pool, progress=True))
 
     with classical.workers() as pool:
-        settings = cached(lambda: classical.choose_settings(task, validation_pair, pool), validation=validation,
+        settings = cached(lambda: classical.choose_settings(task, validation, pool), validation=chosen_on,
                           choices=classical.settings_for(task))
         methods = {"input": cached(lambda: score(target, degraded), tiles=tiles, method="input")}
         for name, setting in settings.items():

@@ -1,11 +1,67 @@
-"""One experiment as a value, and all those of the README's tables. Standard library only.
+"""Which networks and recipes there are, and one experiment as a value. Standard library only.
 
 An experiment says what is trained on what, how long, with which seed.
 
 The name of a run is a function of its fields and is never parsed back: read its config.json or result.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that can be trained; the table of networks, the help and the comparison at equal seconds read this."""
+
+    title: str
+    summary: str  # in a table
+    # "file.function" of this folder, which makes the layers: (x, width, last, **options) -> list of branches that are
+    # summed; see networks.build_model. A name, so that a command's help needs no Keras.
+    builder: str
+    n_parameters: int  # at width 64
+    options: dict = field(default_factory=dict)
+    has_dropout: bool = False  # then the builder has an option `dropout`
+    # Updates in the time that the paper's network takes for one, as `python3 -m wi2_paper.benchmarks.speed` measured
+    # them on one core. None: not part of the comparison at equal seconds.
+    pace: float | None = None
+    # Where the recipe's is not the best of results/rates.json (`python3 -m wi2_paper.unseen rates`).
+    learning_rate: float | None = None
+
+
+def _paper(title, summary, n_parameters, *branches, pace=None):
+    return Network(title, summary, "networks.paper", n_parameters, {"branches": branches}, True, pace)
+
+
+NETWORKS = {
+    "inception_unet_srcnn535": _paper(
+        "Inception-Unet+SRCNN535", "input + U-Net + SRCNN535: the paper's network, the default", 805_638,
+        "bypass", "unet", "srcnn535", pace=1.0,
+    ),
+    "inception_unet": _paper("Inception-Unet", "input + U-Net", 779_907, "bypass", "unet"),
+    "unet_srcnn535": _paper(
+        "U-Net+SRCNN535", "U-Net + SRCNN535, without the bypass of the input", 805_638, "unet", "srcnn535",
+    ),
+    "unet": _paper("U-Net", "U-Net alone", 779_907, "unet"),
+    "srcnn535": _paper("SRCNN535", "SRCNN535 alone", 25_731, "srcnn535"),
+    "inception_unet_halved": Network(
+        "Inception-Unet, halved", "input + U-Net + local branch, both on features at half the sides",
+        "networks.halved", 586_886, has_dropout=True, pace=1.35,
+    ),
+    "edsr_8": Network(
+        "EDSR, 8 blocks", "EDSR (Lim et al., 2017) at a quarter of the sides, 8 blocks", "baselines.edsr", 683_139,
+        {"n_blocks": 8, "shuffles": (4,)}, pace=2.15, learning_rate=1e-3,
+    ),
+    "edsr_baseline": Network(
+        "EDSR-baseline", "EDSR (Lim et al., 2017) at a quarter of the sides, 16 blocks", "baselines.edsr", 1_543_107,
+        {"n_blocks": 16, "shuffles": (2, 2)}, pace=0.75, learning_rate=1e-3,
+    ),
+    "care_unet": Network(
+        "CARE-like U-Net", "a U-Net like CARE's (Weigert et al., 2018)", "baselines.care_unet", 924_643, pace=0.5,
+        learning_rate=1e-3,
+    ),
+    "dncnn": Network(
+        "DnCNN", "DnCNN of 17 layers (Zhang et al., 2017)", "baselines.dncnn", 560_323, pace=0.18, learning_rate=1e-3,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +97,7 @@ class Recipe:
 RECIPES = {
     # Adam, MSE, fixed pairs, no augmentation, the last weights are the result: the paper, section 3.
     "paper": Recipe(n_updates=100_000, batch_size=1, learning_rate=5e-4, dropout=0.2),
-    # What a user with few tiles should take; ablation.py measures what each ingredient gives.
+    # What a user with few tiles should take; wi2_paper.unseen measures what each ingredient gives.
     "fewdata": Recipe(
         n_updates=50_000, batch_size=4, learning_rate=2e-3, dropout=0.0, optimizer="muon", loss="charbonnier",
         start_at_identity=True, standardise=0.25, standardise_noisy=False, warmup=0.05, clip_norm=1.0, averaging=0.995,
@@ -104,10 +160,10 @@ def recipe_of(experiment):
 
 
 def with_recipe(recipe, **options):
-    """Return an `Experiment` with the settings of a recipe (a name) but for the options given."""
+    """Return an `Experiment` with the settings of a recipe (a name) but for the options given that are not None."""
     values = (RECIPES | ABLATION)[recipe]
-    settings = {field: getattr(values, field) for field in ("n_updates", "batch_size", "learning_rate", "dropout")}
-    return Experiment(recipe=recipe, **(settings | options))
+    settings = {name: getattr(values, name) for name in ("n_updates", "batch_size", "learning_rate", "dropout")}
+    return Experiment(recipe=recipe, **(settings | {key: value for key, value in options.items() if value is not None}))
 
 
 # `fewdata` with one ingredient changed, each a recipe of its own.

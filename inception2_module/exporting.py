@@ -47,7 +47,7 @@ def export(model, path, kind):
             model.export(str(temporary), format=form, verbose=False)
             exported = np.asarray(run(temporary, image))
         except Exception as error:  # exporters raise what they like
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            reason = util.first_line(error)
             raise util.UserError(f"this network cannot be exported to {kind} here ({reason})") from error
         difference = float(np.abs(exported - np.asarray(model.predict_on_batch(image))).max())
         if not difference <= TOLERANCE:

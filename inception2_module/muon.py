@@ -2,7 +2,8 @@
 
 Images are nearly all brightness and slow gradients, so the gradient of a kernel has a few large singular values, which
 say little of the detail to be restored. Muon gives all of them the same size: in a given number of updates a network
-learns more (`python3 ablation.py` measures it). keras.optimizers.Muon leaves the kernels of convolutions to Adam.
+learns more (`python3 -m wi2_paper.unseen ablation` measures it). keras.optimizers.Muon leaves the kernels of
+convolutions to Adam.
 """
 
 from inception2_module.backend import keras, ops

@@ -12,6 +12,7 @@ from inception2_module import symmetries
 # Four strides of 2: the sides of an input must be multiples of this.
 SIZE_MULTIPLE = 16
 WEIGHTS = Path(__file__).parents[1] / "weights"
+RUNS = Path("runs")  # where trainings are written, below the current folder
 
 
 def find_weights(name):
@@ -19,30 +20,39 @@ def find_weights(name):
 
     Parameters
     ----------
-    name : a name in the folder weights/, whose file is checked against its card, or the path of a .keras file
+    name : str or path; a name in the folder weights/, whose file is checked against its card, the name or folder of a
+        training in runs/, or a .keras file
 
     Raises
     ------
     util.UserError
-        When there is no such file or name, or a file of weights/ is not the one of its card.
+        When there is no such network, a file of weights/ is not the one of its card, or a training has not ended.
     """
-    path = Path(name)
-    if path.suffix == ".keras" or path.exists():
-        if not path.is_file():
-            raise util.UserError(f"{path} is not a file: train first, or give the path of a .keras file")
-        config_path = path.resolve().with_name("config.json")
-        config = util.read_json(config_path) if config_path.exists() else {}
-        if not isinstance(config, dict) or (config and not {"dataset", "task", "n_train"} <= config.keys()):
-            raise util.UserError(f"{config_path} is not the configuration of a training: remove it")
-        return path, config
+    name, path = str(name), Path(name)
     card_path = WEIGHTS / f"{name}.json"
-    if not card_path.exists():
-        known = " ".join(sorted(card.stem for card in WEIGHTS.glob("*.json"))) or "none"
-        raise util.UserError(f"there are no weights {name}: give a .keras file or one of these: {known}")
-    card, path = util.read_json(card_path), WEIGHTS / f"{name}.keras"
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
-        raise util.UserError(f"{path} is missing or not the file of its card: restore it with git checkout weights")
-    return path, card
+    if util.is_plain_name(name) and card_path.exists():
+        card, path = util.read_json(card_path), WEIGHTS / f"{name}.keras"
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
+            raise util.UserError(f"{path} is missing or not the file of its card: restore it with git checkout weights")
+        return path, card
+    if not path.exists() and util.is_plain_name(name) and (RUNS / name).is_dir():
+        path = RUNS / name
+    if path.is_dir():
+        run_dir, path = path, path / "model.keras"
+        if not path.is_file():
+            raise util.UserError(f"{run_dir} holds no model.keras: its training has not ended, run the same command "
+                                 "again")
+    if not path.is_file():
+        cards = " ".join(sorted(card.stem for card in WEIGHTS.glob("*.json"))) or "none"
+        runs = len(list(RUNS.glob("*/model.keras")))
+        raise util.UserError(f"there is no network {name}: give one of these names: {cards}; or a training in {RUNS}/ "
+                             f"({runs} there), or the path of a .keras file")
+    config_path = path.resolve().with_name("config.json")
+    config = util.read_json(config_path) if config_path.exists() else {}
+    if not isinstance(config, dict) or (config and not {"dataset", "task", "n_train"} <= config.keys()):
+        raise util.UserError(f"{config_path} is not the configuration of a training: remove it")
+    return path, config
+
 
 PREDICT_BATCH = 8
 
@@ -73,20 +83,17 @@ def load_model(path):
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the broken part raised
-        raise util.UserError(f"{path} cannot be loaded as a Keras model ({_first_line(error)})") from error
+        raise util.UserError(f"{path} cannot be loaded as a Keras model ({util.first_line(error)})") from error
     for height, width in ((16, 16), (32, 48)):
         images = np.zeros((1, height, width, 3), np.float32)
         try:
             output = np.shape(model.predict_on_batch(images))
         except Exception as error:
-            raise util.UserError(f"{path} is another architecture, for other inputs ({_first_line(error)})") from error
+            reason = util.first_line(error)
+            raise util.UserError(f"{path} is another architecture, for other inputs ({reason})") from error
         if output != images.shape:
             raise util.UserError(f"{path} is another architecture: it makes {output} of an image {images.shape}")
     return model
-
-
-def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def restore_tiles(model, degraded, ensemble=False):
@@ -106,8 +113,7 @@ def restore_tiles(model, degraded, ensemble=False):
     return restored
 
 
-def gains(model, pair):
-    """Return the PSNR of each restored tile minus that of its input: (target, degraded) uint8 -> float (N,), dB."""
-    target, degraded = pair
-    restored = restore_tiles(model, degraded)
-    return np.subtract(*(util.psnr_of_mse(util.mse(target, image)) for image in (restored, degraded)))
+def gains(model, tiles):
+    """Return the PSNR of each restored tile minus that of its input: `tileset.Tiles` -> float (N,), dB."""
+    restored = restore_tiles(model, tiles.degraded)
+    return np.subtract(*(util.psnr_of_mse(util.mse(tiles.target, image)) for image in (restored, tiles.degraded)))

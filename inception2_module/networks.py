@@ -7,21 +7,13 @@ Everything here is `keras.layers`, so the same code runs on TensorFlow, JAX or P
 Shapes: N batch, H and W height and width (multiples of 16), C = 3 channels; values are floats, 0..1 in.
 """
 
+from importlib import import_module
+
 import numpy as np
 
 import util
-from inception2_module import baselines
 from inception2_module.backend import keras, layers
-
-# The branches each network sums. The ablations of the paper leave one out.
-PAPER = {
-    "inception_unet_srcnn535": ("bypass", "unet", "srcnn535"),
-    "inception_unet": ("bypass", "unet"),
-    "unet_srcnn535": ("unet", "srcnn535"),
-    "unet": ("unet",),
-    "srcnn535": ("srcnn535",),
-}
-MODELS = (*PAPER, "inception_unet_halved", *baselines.MODELS)
+from inception2_module.experiments import NETWORKS
 
 
 def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_identity=False):
@@ -29,9 +21,9 @@ def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_
 
     Parameters
     ----------
-    name : one of `MODELS`; another one raises KeyError
+    name : one of `experiments.NETWORKS`; another one raises KeyError
     width : int, channels of the hidden layers (those named narrow have half as many)
-    dropout : float in [0, 1), the rate after every hidden layer; the networks of baselines.py have none and raise
+    dropout : float in [0, 1), the rate after every hidden layer; a network without any raises
         `util.UserError` for a rate above 0
     start_at_identity : bool, whether the last layers (of the branches, and of residual blocks) start at zero, so
         that a network with bypass starts as the identity (the other layers start as usual, so it can leave that at
@@ -43,19 +35,13 @@ def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_
     """
     last = {"kernel_initializer": "zeros" if start_at_identity else "glorot_uniform"}
     degraded = keras.Input((None, None, 3), name="degraded")
-    if name in PAPER:
-        builders = {
-            "bypass": lambda x: x,
-            "unet": lambda x: _unet(x, width, dropout, last),
-            "srcnn535": lambda x: _srcnn535(x, width, dropout, last),
-        }
-        branches = [builders[branch](degraded) for branch in PAPER[name]]
-    elif name == "inception_unet_halved":
-        branches = [degraded, *_halved(degraded, width, dropout, last)]
-    else:
-        if dropout:
-            raise util.UserError(f"{name} has no dropout: add --dropout 0, or take the recipe fewdata")
-        branches = [degraded, baselines.MODELS[name](degraded, width, last)]
+    network = NETWORKS[name]
+    if dropout and not network.has_dropout:
+        raise util.UserError(f"{name} has no dropout: add --dropout 0, or take the recipe fewdata")
+    options = network.options | ({"dropout": dropout} if network.has_dropout else {})
+    file, function = network.builder.split(".")
+    builder = getattr(import_module(f"inception2_module.{file}"), function)
+    branches = builder(degraded, width, last, **options)
     restored = layers.Add(name="restored")(branches) if len(branches) > 1 else branches[0]
     return keras.Model(degraded, restored, name=name)
 
@@ -97,6 +83,12 @@ def _before_activation(model, layer, degraded):
         layer.activation = activation
 
 
+def paper(x, width, last, dropout, branches):
+    """The branches of the paper's network, or all but those that an ablation leaves out."""
+    builders = {"bypass": lambda x, *_: x, "unet": _unet, "srcnn535": _srcnn535}
+    return [builders[branch](x, width, dropout, last) for branch in branches]
+
+
 def _unet(x, width, dropout, last):
     """U-Net whose skips are added: strides see far (an 8x8 grid for a 128x128 tile), skips keep detail."""
     skips = []
@@ -118,12 +110,13 @@ def _srcnn535(x, width, dropout, last):
     return layers.Conv2D(3, 5, padding="same", name="srcnn_out", **last)(x)      # (N, H, W, 3)
 
 
-def _halved(x, width, dropout, last):
+def halved(x, width, last, dropout):
     """Both branches of the paper on features at half the sides: a quarter of the arithmetic a layer.
 
     What that saves goes into a deeper local branch; the U-Net has smaller kernels. The linear features go around the
     local branch: a linear filter is learned at once, which noise needs most.
     """
+    degraded = x
     linear = layers.Conv2D(width, 6, strides=2, padding="same", name="linear")(x)
     features = local = layers.ReLU(name="features")(linear)                      # (N, H/2, W/2, width)
     for depth in range(5):
@@ -138,8 +131,9 @@ def _halved(x, width, dropout, last):
         x = layers.Add(name=f"unet_skip{depth}")([x, skips[depth]])
         x = _hidden(x, layers.Conv2DTranspose, width, 4, dropout, f"unet_up{depth}", strides=2)
     x = _hidden(x, layers.Conv2D, width, 3, dropout, "unet_top")                 # (N, H/2, W/2, width)
-    return [layers.Conv2DTranspose(3, 6, strides=2, padding="same", name=f"{name}_out", **last)(branch)
-            for name, branch in (("local", local), ("unet", x))]                 # (N, H, W, 3) each
+    enlarged = [layers.Conv2DTranspose(3, 6, strides=2, padding="same", name=f"{name}_out", **last)(branch)
+                for name, branch in (("local", local), ("unet", x))]             # (N, H, W, 3) each
+    return [degraded, *enlarged]
 
 
 def _hidden(x, layer, filters, kernel, dropout, name, strides=1):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,25 @@ from download_module.datasets import sol_of
 # What a manifest must hold, and what decides the bytes of the tiles of one task.
 KEYS = ("name", "seed", "tasks", "counts", "verified", "archives", "versions", "tiles")
 IDENTITY = ("format", "seed", "tiles", "archives", "listing_sha256")
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles in memory: what always travels together.
+
+    Attributes
+    ----------
+    target, degraded : uint8 (N, H, W, 3), 0..255
+    scenes : tuple of int, for each tile the number of its scene. Tiles of one scene are alike: it is the source image
+        or, on Mars, all images of one Martian day.
+    """
+
+    target: np.ndarray
+    degraded: np.ndarray
+    scenes: tuple = ()
+
+    def __len__(self):
+        return len(self.target)
 
 
 class TileSet:
@@ -54,9 +74,9 @@ class TileSet:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def read_train(self, n_train, draw):
-        """Read a draw of n_train tiles: (train pair, validation pair), each (target, degraded)."""
+        """Read a draw of n_train tiles: two `Tiles`, those to train on and those that validate."""
         first = n_train * draw
-        pairs = self._pairs("train", first + n_train)[first:]
+        self._pairs("train", first + n_train)  # so many there must be
         sources = [tile["source"] for tile in self.manifest["tiles"]["train"][first : first + n_train]]
         try:
             train, validation = split_validation(sources)
@@ -65,32 +85,20 @@ class TileSet:
                 f"the {n_train} training tiles come from one image, none is left to validate on: "
                 "ask for more tiles or add images"
             ) from error
-        return self._read([pairs[i] for i in train]), self._read([pairs[i] for i in validation])
+        return tuple(self._read("train", [first + i for i in side]) for side in (train, validation))
 
     def read_unseen(self, n_train, draw, n):
-        """Read up to n training tiles of images that a draw holds no tile of, from the end.
-
-        Returns
-        -------
-        ((target, degraded), scenes), as `read_test`
-        """
-        pairs, sources = self._pairs("train", None), [tile["source"] for tile in self.manifest["tiles"]["train"]]
+        """Read up to n training tiles, `Tiles`, of images that a draw holds no tile of, from the end."""
+        sources = [tile["source"] for tile in self.manifest["tiles"]["train"]]
         seen = set(sources[n_train * draw : n_train * (draw + 1)])
         unseen = [i for i, source in enumerate(sources) if source not in seen][-n:]
         if not unseen:
             raise util.UserError(f"{self.directory} has no training image beside those of the {n_train} tiles")
-        scenes = self._scenes("train")
-        return self._read([pairs[i] for i in unseen]), [scenes[i] for i in unseen]
+        return self._read("train", unseen)
 
     def read_test(self, n_test):
-        """Read the first n_test test tiles, all of them for None.
-
-        Returns
-        -------
-        ((target, degraded), scenes) : the tiles, and for each the number of its scene, a list of int. Tiles of one
-            scene are alike: it is the source image or, on Mars, all images of one Martian day.
-        """
-        return self._read(self._pairs("test", n_test)), self._scenes("test")[:n_test]
+        """Read the first n_test test tiles, `Tiles`; all of them for None."""
+        return self._read("test", range(len(self._pairs("test", n_test))))
 
     def _scenes(self, split):
         sources = [tile["source"] for tile in self.manifest["tiles"][split]]
@@ -116,13 +124,13 @@ class TileSet:
                                  "or make more with download.py")
         return pairs[:n]
 
-    def _read(self, pairs):
-        """Read (N, H, W, 3) uint8 twice: (target, degraded)."""
-        targets, degraded = (read_tiles(paths) for paths in zip(*pairs, strict=True))
-        if targets.shape != degraded.shape:
+    def _read(self, split, indices):
+        """Read some tiles of a split: `Tiles`."""
+        pairs, scenes = self._pairs(split, None), self._scenes(split)
+        target, degraded = (read_tiles(paths) for paths in zip(*(pairs[i] for i in indices), strict=True))
+        if target.shape != degraded.shape:
             raise util.UserError(f"the tiles of {self.directory} and its {self.task} differ in size: make them anew")
-        return targets, degraded
-
+        return Tiles(target, degraded, tuple(scenes[i] for i in indices))
 
 
 def split_validation(sources):
@@ -154,7 +162,6 @@ def split_validation(sources):
     validation = [i for i, source in enumerate(sources) if source in held_out]
     train = [i for i, source in enumerate(sources) if source not in held_out]
     return train, validation[:n_validation]
-
 
 
 def list_pairs(target_dir, degraded_dir):

@@ -18,7 +18,7 @@ from tensorboard.summary import Writer
 from tqdm import tqdm
 
 import util
-from download_module.degrade import is_noisy
+from download_module.degrade import task_of
 from download_module.disk import lock
 from inception2_module import batches, muon, networkfile, networks, provenance
 from inception2_module.backend import keras
@@ -37,7 +37,7 @@ def build(experiment, degraded=None):
     keras.utils.set_random_seed(experiment.seed)
     recipe = recipe_of(experiment)
     model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
-    if recipe.standardise and (recipe.standardise_noisy or not is_noisy(experiment.task)):
+    if recipe.standardise and (recipe.standardise_noisy or not task_of(experiment.task).is_noisy):
         images = degraded[:networkfile.PREDICT_BATCH].astype(np.float32) / util.DATA_RANGE
         networks.standardise(model, images, recipe.standardise)
     learning_rate = experiment.learning_rate
@@ -64,13 +64,13 @@ def charbonnier(target, restored):
     return keras.ops.mean(keras.ops.sqrt((target - restored) ** 2 + CHARBONNIER**2) - CHARBONNIER, axis=-1)
 
 
-def train(experiment, train_pair, validation_pair, run_dir, data_id):
+def train(experiment, train_tiles, validation_tiles, run_dir, data_id):
     """Train to `experiment.n_updates` updates, from the last checkpoint in `run_dir` if there is one.
 
     Parameters
     ----------
     experiment : experiments.Experiment
-    train_pair, validation_pair : (target, degraded), each uint8 (N, H, W, 3), 0..255
+    train_tiles, validation_tiles : tileset.Tiles
     run_dir : path
         Gets config.json, checkpoint.npz (weights, optimizer, random state), best.npz (where the recipe chooses
         by validation), log.jsonl (update, loss, validation psnr, seconds), tensorboard/ and, at the end,
@@ -91,15 +91,15 @@ def train(experiment, train_pair, validation_pair, run_dir, data_id):
     util.check_writable(run_dir)
     with (run_dir / "lock").open("w") as file:
         lock(file, run_dir)
-        return _train(experiment, train_pair, validation_pair, run_dir, data_id)
+        return _train(experiment, train_tiles, validation_tiles, run_dir, data_id)
 
 
-def _train(experiment, train_pair, validation_pair, run_dir, data_id):
+def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
     _claim(run_dir, asdict(experiment) | {
         "data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)), "backend": keras.backend.backend(),
     })
     distribute(experiment.batch_size)
-    model = build(experiment, train_pair[1])
+    model = build(experiment, train_tiles.degraded)
     checkpoint_path, log_path = run_dir / "checkpoint.npz", run_dir / "log.jsonl"
     start = load_checkpoint(checkpoint_path, model) if checkpoint_path.exists() else 0
     log = [line for line in _read_log(log_path) if line["update"] <= start]
@@ -107,20 +107,25 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
     recipe, best_path = recipe_of(experiment), run_dir / "best.npz"
     best_psnr = np.mean(_load_best(best_path, model)[0]) if start and recipe.averaging else -np.inf
 
+    psnr_of_input = util.psnr_of_mse(util.mse(validation_tiles.target, validation_tiles.degraded)).mean()
     losses, warned = [], False
     with (
         tqdm(total=experiment.n_updates, initial=start, unit="update", desc="train", dynamic_ncols=True,
              mininterval=util.bar_interval()) as bar,
         contextlib.closing(Writer(str(run_dir / "tensorboard"))) as writer,
     ):
+        def show(entry):
+            bar.set_postfix(loss=f"{entry['loss']:.5f}", val_psnr=f"{entry['psnr']:.2f}",
+                            gain=f"{entry['psnr'] - psnr_of_input:+.2f} dB", refresh=False)
+
         if log:
-            bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{log[-1]['psnr']:.2f}", refresh=False)
+            show(log[-1])
         for update in range(start, experiment.n_updates):
             if recipe.averaging and not update:  # the untouched input, where the network starts at the identity
-                tiles, _ = _validate(model, validation_pair)
+                tiles, _ = _validate(model, validation_tiles)
                 best_psnr = float(np.mean(tiles))
                 _save_best(best_path, model, tiles, 0)
-            target, degraded = batches.draw_batch(train_pair, update, experiment, recipe)
+            target, degraded = batches.draw_batch(train_tiles, update, experiment, recipe)
             model.reset_metrics()  # Keras 3.8 would return the mean of all losses so far
             loss = float(model.train_on_batch(degraded, target))
             if not np.isfinite(loss):
@@ -133,7 +138,7 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
             if not all(np.isfinite(value).all() for value in _state(model)):
                 raise _not_finite("a weight", update, experiment, log)
             with _averaged(model):
-                tiles, collapsed = _validate(model, validation_pair)
+                tiles, collapsed = _validate(model, validation_tiles)
                 psnr = float(np.mean(tiles))
                 if recipe.averaging and psnr > best_psnr:
                     best_psnr = psnr
@@ -147,7 +152,7 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
             for key in ("loss", "psnr"):
                 writer.add_scalar(key, log[-1][key], done)
             writer.flush()
-            bar.set_postfix(loss=f"{log[-1]['loss']:.5f}", val_psnr=f"{psnr:.2f}", refresh=False)
+            show(log[-1])
             if collapsed and not warned:
                 warned = True
                 bar.write(f"WARNING: after {done:,} updates the network returns its input, but for rounding: its ReLUs "
@@ -156,7 +161,7 @@ def _train(experiment, train_pair, validation_pair, run_dir, data_id):
     if recipe.averaging:
         best_tiles, chosen, weights = _load_best(best_path, model)
         with _averaged(model):
-            last_tiles, _ = _validate(model, validation_pair)
+            last_tiles, _ = _validate(model, validation_tiles)
             last_weights = model.get_weights()
         if last_is_as_good(last_tiles, best_tiles, best_is_input=chosen == 0):
             chosen, weights = experiment.n_updates, last_weights
@@ -233,11 +238,11 @@ def _averaged(model):
     model.set_weights(present)
 
 
-def _validate(model, validation_pair):
+def _validate(model, validation_tiles):
     """Return the PSNR of each validation tile in dB, and whether the inputs came back."""
-    target, degraded = validation_pair
-    restored = networkfile.restore_tiles(model, degraded)
-    return util.psnr_of_mse(util.mse(target, restored)), util.nearly_equal(restored, degraded)
+    restored = networkfile.restore_tiles(model, validation_tiles.degraded)
+    psnr = util.psnr_of_mse(util.mse(validation_tiles.target, restored))
+    return psnr, util.nearly_equal(restored, validation_tiles.degraded)
 
 
 def last_is_as_good(last, best, best_is_input):

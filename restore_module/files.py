@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 import util
-from download_module.degrade import resize, scale_of, upscale
+from download_module.degrade import resize, task_of, upscale
 from inception2_module import symmetries
 from restore_module import blocks, imagefile
 
@@ -76,7 +76,7 @@ def restore_files(inputs, out_dir, predict, task, options):
     util.UserError
         When an option does not fit, or at the end when any image failed.
     """
-    images, scale = find_images(inputs), scale_of(task) if task else None
+    images, scale = find_images(inputs), task_of(task).scale if task else None
     if options.enlarge and not scale:
         raise util.UserError(f"--enlarge needs weights of super-resolution and these are for {task or 'no known task'}")
     if options.trust_path and len(images) > 1:

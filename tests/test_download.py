@@ -184,11 +184,11 @@ def test_a_list_that_names_a_missing_image(run):
 # Wrong values ---------------------------------------------------------------------------------------------------
 
 WRONG = {
-    "--n-train -1": "--n-train is -1",
+    "--n-train -1": "'-1' is not a whole number from 1 to 100000",
     "--n-test 0": "--n-test is 0",
-    "--n-train 100001": "--n-train is 100001",
-    "--seed -3": "--seed is -3",
-    "--tasks sr_x3": "sr_x3 is not a task",
+    "--n-train 100001": "'100001' is not a whole number from 1 to 100000",
+    "--seed -3": "'-3' is not a whole number",
+    "--tasks sr_x9": "sr_x9 in the task sr_x9 is out of its limits",
     "--dataset imagenet": "imagenet is not a known data set",
     "--archives nowhere": "nowhere is not a folder",
     "--dataset sample --archives a": "sample has no archive",

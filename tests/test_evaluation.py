@@ -4,9 +4,10 @@ import pytest
 import util
 from download_module.degrade import add_noise, degrade
 from inception2_module import classical, evaluation
+from inception2_module.tileset import Tiles
 
 N, SIZE = 3, 32
-SCENES = [0, 1, 1]
+SCENES = (0, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def smooth_tiles(n=N, size=SIZE):
 
 
 def noisy(target):
-    return np.stack([add_noise(tile, np.random.default_rng(i)) for i, tile in enumerate(target)])
+    return np.stack([add_noise(tile, 64, np.random.default_rng(i)) for i, tile in enumerate(target)])
 
 
 def test_score_keeps_the_order_of_the_tiles_and_both_means():
@@ -98,8 +99,8 @@ def test_sr_x8_is_enlarged_by_eight(pool):
 
 def test_every_method_is_scored_on_the_same_tiles_and_a_loss_is_said(tmp_path):
     target = smooth_tiles()
-    degraded = noisy(target)
-    fields, images = evaluation.evaluate("noise_s64", (target, degraded), SCENES, (target, degraded),
+    tiles = Tiles(target, noisy(target), SCENES)
+    fields, images = evaluation.evaluate("noise_s64", tiles, tiles,
                                          lambda tiles: tiles, tmp_path)
     assert list(fields["methods"]) == ["input", "non_local_means", "total_variation", "wavelet", "restored"]
     assert list(images) == ["input", "restored"]
@@ -107,37 +108,39 @@ def test_every_method_is_scored_on_the_same_tiles_and_a_loss_is_said(tmp_path):
     assert fields["differences"]["restored - input"]["mean"] == 0
     assert fields["best_without_network"] in fields["warning"]
     assert "returns its input, but for rounding, and" in fields["warning"]
-    worse, _ = evaluation.evaluate("noise_s64", (target, degraded), SCENES, (target, degraded),
+    worse, _ = evaluation.evaluate("noise_s64", tiles, tiles,
                                    lambda tiles: tiles // 2, tmp_path)
     assert "dB worse than" in worse["warning"]
 
 
 def test_what_is_kept_for_the_next_network_belongs_to_the_same_tiles(tmp_path):
     target = smooth_tiles()
-    pairs = [(target, np.stack([degrade(tile, "sr_x4", None) for tile in other])) for other in (target, 255 - target)]
+    pairs = [Tiles(target, np.stack([degrade(tile, "sr_x4", None) for tile in other]), SCENES)
+             for other in (target, 255 - target)]
     first, again, other, validated = (
-        evaluation.evaluate("sr_x4", test, SCENES, validation, lambda tiles: tiles, tmp_path)[0]["methods"]
+        evaluation.evaluate("sr_x4", test, validation, lambda tiles: tiles, tmp_path)[0]["methods"]
         for test, validation in ((pairs[0], pairs[0]), (pairs[0], pairs[0]), pairs, (pairs[1], pairs[0]))
     )
     assert first == again == other
     assert validated["input"] != first["input"]
-    alone, _ = evaluation.evaluate("sr_x4", pairs[1], SCENES, pairs[0], lambda tiles: tiles, tmp_path / "empty")
+    alone, _ = evaluation.evaluate("sr_x4", pairs[1], pairs[0], lambda tiles: tiles, tmp_path / "empty")
     assert validated == alone["methods"]
 
 
 def test_other_settings_to_choose_from_are_chosen_from(tmp_path, monkeypatch):
     target = smooth_tiles()
-    pair = target, noisy(target)
+    pair = Tiles(target, noisy(target), SCENES)
     for weight in (0.1, 0.2):
         monkeypatch.setattr(classical, "_DENOISER_SETTINGS", {"total_variation": (weight, weight / 100)})
-        fields, _ = evaluation.evaluate("noise_s64", pair, SCENES, pair, lambda tiles: tiles, tmp_path)
+        fields, _ = evaluation.evaluate("noise_s64", pair, pair, lambda tiles: tiles, tmp_path)
         assert fields["classical_settings"] == {"total_variation": weight}
 
 
 def test_the_self_ensemble_is_a_method_of_its_own(tmp_path):
     target = smooth_tiles()
     degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
-    fields, _ = evaluation.evaluate("sr_x4", (target, degraded), SCENES, (target, degraded), lambda tiles: degraded,
+    tiles = Tiles(target, degraded, SCENES)
+    fields, _ = evaluation.evaluate("sr_x4", tiles, tiles, lambda tiles: degraded,
                                     tmp_path, lambda tiles: target)
     assert fields["methods"]["restored_ensemble"]["psnr"] == util.PSNR_OF_EQUAL
     assert fields["differences"]["restored_ensemble - lanczos"]["mean"] > 0
@@ -148,7 +151,8 @@ def test_the_self_ensemble_is_a_method_of_its_own(tmp_path):
 def test_a_network_that_wins_gets_no_warning(tmp_path):
     target = smooth_tiles()
     degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
-    fields, _ = evaluation.evaluate("sr_x4", (target, degraded), SCENES, (target, degraded), lambda tiles: target,
+    tiles = Tiles(target, degraded, SCENES)
+    fields, _ = evaluation.evaluate("sr_x4", tiles, tiles, lambda tiles: target,
                                     tmp_path)
     assert fields["warning"] is None
     assert fields["methods"]["restored"]["psnr"] == util.PSNR_OF_EQUAL

@@ -76,7 +76,7 @@ def test_a_result_stands_in_its_place_with_its_intervals_and_its_faults():
     loser = replace(FIRST, draw=1, seed=1)
     results = {FIRST.name: result_of(FIRST), loser.name: result_of(loser, gain=0.25)}
     content = tables.gains_block(results, tables.TEXTS["README.md"])
-    start = f"| mars | sr_x4 | fewdata | {tables.NETWORKS[tables.PAPER]} |"
+    start = f"| mars | sr_x4 | fewdata | {tables.NETWORKS[tables.PAPER].title} |"
     row = next(line for line in content.splitlines() if line.startswith(start))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[6] == "+1.25 [+1.00, +1.50]<br>+0.75 [+0.50, +1.00]<br>(2 draws: +0.25 … +1.25)"
@@ -131,22 +131,22 @@ def test_networks_are_compared_with_their_seconds():
     speed = {"milliseconds_an_update": {tables.PAPER: 110.0}}
     results = {FIRST.name: result_of(FIRST), "benchmark_speed": speed}
     content = tables.networks_block(results, tables.TEXTS["README.md"])
-    row = next(line for line in content.splitlines() if line.startswith(f"| {tables.NETWORKS[tables.PAPER]} |"))
-    assert row.startswith(f"| {tables.NETWORKS[tables.PAPER]} | 1,000 | 0.002 | 3,000 | 330 | +1.25 ")
+    row = next(line for line in content.splitlines() if line.startswith(f"| {tables.NETWORKS[tables.PAPER].title} |"))
+    assert row.startswith(f"| {tables.NETWORKS[tables.PAPER].title} | 1,000 | 0.002 | 3,000 | 330 | +1.25 ")
 
 
 def test_networks_train_for_about_the_same_seconds_and_ours_not_for_more():
     times = json.loads(committed("results/benchmark_speed.json"))["milliseconds_an_update"]
-    for model, updates in matrix.EQUAL_SECONDS.items():
-        assert updates * times[model] == pytest.approx(times[tables.PAPER], rel=0.1)
-    assert matrix.EQUAL_SECONDS[matrix.BETTER] * times[matrix.BETTER] < 1.005 * times[tables.PAPER]
+    for model in matrix.equal_seconds():
+        assert matrix.pace(model) * times[model] == pytest.approx(times[tables.PAPER], rel=0.1)
+    assert matrix.pace(matrix.BETTER) * times[matrix.BETTER] < 1.005 * times[tables.PAPER]
 
 
 def test_what_is_left_to_do_counts_checkpoints_and_the_time_of_an_update(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     halved = replace(FIRST, model=matrix.BETTER)
     assert reproduce.work_left(FIRST) == 3_000
-    assert reproduce.work_left(halved) == pytest.approx(3_000 / matrix.EQUAL_SECONDS[matrix.BETTER])
+    assert reproduce.work_left(halved) == pytest.approx(3_000 / matrix.pace(matrix.BETTER))
     log = tmp_path / "runs" / FIRST.name / "log.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("{}\n{}\n")
@@ -161,7 +161,7 @@ def test_reproduce_lists_and_chooses_by_words(tmp_path, monkeypatch, capsys):
     for line in lines:
         assert line.startswith("missing  mars-")
         assert "-fewdata-n100-u" in line
-    updates = round(25_000 * matrix.EQUAL_SECONDS[matrix.BETTER])
+    updates = round(25_000 * matrix.pace(matrix.BETTER))
     assert any(f"-{matrix.BETTER}-fewdata-n100-u{updates}-" in line for line in lines)
     assert summary == f"0 of {len(lines)} experiments have a result"
     with pytest.raises(util.UserError, match="no experiment has nothing"):

@@ -170,7 +170,7 @@ def test_two_inputs_never_share_an_output(in_trained, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["--task", "sr_x5"], "invalid choice: 'sr_x5'"),
+    (["--task", "sr_x9"], "sr_x9 in the task sr_x9 is out of its limits"),
     (["--n-train", "-3"], "'-3' is not a whole number above 0"),
     (["--learning-rate", "nan"], "'nan' is not a number above 0"),
     (["--dropout", "1"], "'1' is not a number in 0..1"),
@@ -185,9 +185,9 @@ def test_two_inputs_never_share_an_output(in_trained, tmp_path, capsys):
     (["--dataset", "tiny", "--n-train", "12", "--draw", "1"], "24 tiles are wanted and"),
     (["--dataset", "tiny", "--n-train", "2"], "come from one image"),
     (["--dataset", "tiny", "--n-train", "12", "--n-test", "9"], "9 tiles are wanted and"),
-    (["evaluate", "nowhere.keras", "--dataset", "tiny", "--task", "sr_x4"], "nowhere.keras is not a file"),
-    (["restore", "a.png", "--weights", "nowhere.keras"], "nowhere.keras is not a file"),
-    (["restore", "a.png", "--weights", "nothing"], "there are no weights nothing"),
+    (["evaluate", "nowhere.keras", "--dataset", "tiny", "--task", "sr_x4"], "there is no network nowhere.keras"),
+    (["restore", "a.png", "--weights", "nowhere.keras"], "there is no network nowhere.keras"),
+    (["restore", "a.png", "--weights", "nothing"], "there is no network nothing: give one"),
     (["export", "gif", "--weights", "nothing"], "invalid choice: 'gif'"),
 ])
 def test_wrong_options_get_one_clear_sentence(workplace, capsys, arguments, said):

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +11,25 @@ import inception2
 import util
 from inception2_module import networks
 from inception2_module.backend import keras
+from inception2_module.experiments import NETWORKS, RECIPES
+from wi2_paper import matrix, tables
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize(("name", "n_parameters"), [
-    ("inception_unet_srcnn535", 805_638), ("inception_unet", 779_907), ("unet_srcnn535", 805_638),
-    ("unet", 779_907), ("srcnn535", 25_731),
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameters_are_as_many_as_said(name):
+    assert networks.build_model(name, dropout=0.0).count_params() == NETWORKS[name].n_parameters
+
+
+def test_parameters_are_those_of_the_papers():
+    assert NETWORKS["inception_unet_srcnn535"].n_parameters == 805_638
     # EDSR-baseline x4 as published has 1,517,571; ours has a head of kernel 12 instead of 3, and its two shuffling
     # layers have 64 biases each instead of 256.
-    ("edsr_baseline", 1_517_571 + 64 * 3 * (12**2 - 3**2) - 2 * (256 - 64)), ("edsr_8", 683_139),
-])
-def test_parameters_are_those_of_the_papers(name, n_parameters):
-    assert networks.build_model(name, dropout=0.0).count_params() == n_parameters
+    assert NETWORKS["edsr_baseline"].n_parameters == 1_517_571 + 64 * 3 * (12**2 - 3**2) - 2 * (256 - 64)
 
 
-def test_the_command_line_knows_all_models():
-    assert networks.MODELS == inception2.MODEL_NAMES
-
-
-@pytest.mark.parametrize("name", networks.MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_with_bypass_starts_at_the_identity_and_can_leave_it(name):
     if name in ("unet_srcnn535", "unet", "srcnn535"):
         pytest.skip("has no bypass")
@@ -73,7 +73,7 @@ def test_the_branches_are_summed_with_the_input():
     np.testing.assert_allclose(difference, degraded, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", networks.MODELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_output_has_the_size_of_the_input(name):
     model = networks.build_model(name, width=4, dropout=0.0)
     assert model.predict_on_batch(np.zeros((2, 16, 64, 3), np.float32)).shape == (2, 16, 64, 3)
@@ -121,3 +121,23 @@ if backend == "jax":
         subprocess.run([sys.executable, script, tmp_path, backend], env=environment, check=True)
     on_tensorflow, on_jax = (np.load(tmp_path / f"{name}.npy") for name in ("tensorflow", "both"))
     np.testing.assert_allclose(on_jax, on_tensorflow, atol=1e-4)
+
+
+def test_a_network_is_one_entry(monkeypatch):
+    """A new one is seen in the help, the matrix, at equal seconds and in the table, and can be built: nothing else."""
+    dummy = replace(NETWORKS["srcnn535"], title="Dummy", pace=2.0, learning_rate=3e-3)
+    monkeypatch.setitem(NETWORKS, "dummy", dummy)
+    assert "dummy" in next(action for action in train_actions() if action.dest == "model").choices
+    assert "dummy" in matrix.equal_seconds()
+    experiment = next(experiment for experiment in matrix.matrix() if experiment.model == "dummy")
+    usual = RECIPES["fewdata"].n_updates * matrix.BUDGET
+    assert (experiment.n_updates, experiment.learning_rate) == (2 * usual, 3e-3)
+    tables._matrix.cache_clear()
+    assert "| Dummy | " in tables.networks_block({}, tables.TEXTS["README.md"])
+    tables._matrix.cache_clear()
+    assert networks.build_model("dummy", dropout=0.0).count_params() == dummy.n_parameters
+
+
+def train_actions():
+    commands = inception2.build_parser()._subparsers._group_actions[0]
+    return commands.choices["train"]._actions

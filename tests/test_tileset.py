@@ -9,13 +9,13 @@ from inception2_module.tileset import TileSet
 def test_unseen_tiles_are_of_other_images_than_the_draw(tmp_path):
     write_dataset(tmp_path, n_train=12)
     data = TileSet(tmp_path, "tiny", "sr_x4")
-    everything, _ = data._read(data._pairs("train", None))
+    everything = data._read("train", range(12)).target
     # Tiles 3 ... 5 come from the images 1 and 2, which hold the tiles 2 ... 5.
-    (unseen, _), scenes = data.read_unseen(3, 1, 100)
-    np.testing.assert_array_equal(unseen, everything[[0, 1, *range(6, 12)]])
-    assert scenes == [0, 0, 3, 3, 4, 4, 5, 5]
-    (last, _), _ = data.read_unseen(3, 1, 2)
-    np.testing.assert_array_equal(last, everything[10:])
+    unseen = data.read_unseen(3, 1, 100)
+    np.testing.assert_array_equal(unseen.target, everything[[0, 1, *range(6, 12)]])
+    assert unseen.scenes == (0, 0, 3, 3, 4, 4, 5, 5)
+    last = data.read_unseen(3, 1, 2)
+    np.testing.assert_array_equal(last.target, everything[10:])
 
 
 def test_a_draw_of_all_images_leaves_none(tmp_path):
@@ -32,5 +32,5 @@ def test_a_scene_is_an_image_and_on_mars_a_day(tmp_path, name, numbers):
         tile["source"] = f"calibrated/0003ML{number}.JPG"
     util.write_json(tmp_path / name / "manifest.json", manifest)
     data = TileSet(tmp_path, name, "sr_x4")
-    assert data.read_test(None)[1] == numbers
-    assert data.read_test(3)[1] == numbers[:3]
+    assert data.read_test(None).scenes == tuple(numbers)
+    assert data.read_test(3).scenes == tuple(numbers[:3])

@@ -16,6 +16,7 @@ from download_module.disk import lock
 from inception2_module import batches, networkfile, training
 from inception2_module.backend import keras
 from inception2_module.experiments import Recipe, with_recipe
+from inception2_module.tileset import Tiles
 
 ROOT = Path(__file__).parents[1]
 TINY = with_recipe("paper", dataset="tiny", n_train=12, n_updates=12, width=4)
@@ -29,7 +30,7 @@ FRESH = replace(AUGMENTED, fresh_degradation=True)
 def pair(n=6, size=32, seed=0):
     """Planted pairs: the target is 5 + 3x of the degraded tile, pixel by pixel."""
     degraded = np.random.default_rng(seed).integers(0, 83, (n, size, size, 3), dtype=np.uint8)
-    return 5 + 3 * degraded, degraded
+    return Tiles(5 + 3 * degraded, degraded)
 
 
 def weights(run_dir):
@@ -58,7 +59,7 @@ def test_crops_keep_the_grid_of_the_low_resolution():
     degraded = np.stack([degrade(tile, "sr_x8", None) for tile in target])
     recipe = replace(AUGMENTED, crop=96)
     for update in range(8):
-        batch = batches.draw_batch((target, degraded), update, replace(TINY, task="sr_x8"), recipe)
+        batch = batches.draw_batch(Tiles(target, degraded), update, replace(TINY, task="sr_x8"), recipe)
         again = degrade(np.rint(batch[0][0] * 255).astype(np.uint8), "sr_x8", None)[32:-32, 32:-32]
         np.testing.assert_allclose(again, batch[1][0, 32:-32, 32:-32] * 255, atol=2.5)  # rounding twice
 
@@ -68,7 +69,7 @@ def test_crops_begin_at_any_multiple_of_the_scale(task, step):
     """Coarser steps show a network with strides too few positions: it learns the tiles by heart sooner."""
     rows = np.tile(np.arange(64, dtype=np.uint8)[:, None, None], (1, 64, 3))[None]
     recipe = replace(PLAIN, crop=32)
-    tops = {round(batches.draw_batch((rows, rows), update, replace(TINY, task=task), recipe)[0][0, 0, 0, 0] * 255)
+    tops = {round(batches.draw_batch(Tiles(rows, rows), update, replace(TINY, task=task), recipe)[0][0, 0, 0, 0] * 255)
             for update in range(400)}
     assert tops == set(range(0, 33, step))
 
@@ -80,7 +81,7 @@ def test_fresh_inputs_are_made_of_targets_cut_anywhere(task):
     tops = set()
     for update in range(400):
         recipe = replace(FRESH, crop=32, symmetries=False, permute_channels=update % 2 == 1)
-        target, degraded = batches.draw_batch((tile, tile), update, replace(TINY, task=task), recipe)
+        target, degraded = batches.draw_batch(Tiles(tile, tile), update, replace(TINY, task=task), recipe)
         target = np.rint(255 * target[0]).astype(np.uint8)
         np.testing.assert_array_equal(np.rint(255 * degraded[0]), degrade(target, task, None))
         if task == "gray" or not recipe.permute_channels:
@@ -91,20 +92,20 @@ def test_fresh_inputs_are_made_of_targets_cut_anywhere(task):
 def test_noise_is_drawn_anew_for_each_batch():
     clean = np.full((1, 32, 32, 3), 128, np.uint8)
     experiment = replace(TINY, task="noise_s64")
-    first, second = (batches.draw_batch((clean, clean), update, experiment, FRESH) for update in (0, 1))
+    first, second = (batches.draw_batch(Tiles(clean, clean), update, experiment, FRESH) for update in (0, 1))
     np.testing.assert_array_equal(first[0], second[0])
     assert 45 < 255 * (first[1] - second[1]).std() / 2**0.5 < 64  # clipping takes some of the 64
 
 
 def test_augmentation_shows_all_symmetries_and_channel_orders():
     tile = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
-    seen = {batches.draw_batch((tile, tile), update, TINY, AUGMENTED)[0].tobytes() for update in range(600)}
+    seen = {batches.draw_batch(Tiles(tile, tile), update, TINY, AUGMENTED)[0].tobytes() for update in range(600)}
     assert len(seen) == 8 * 6
 
 
 def test_a_shrunk_tile_is_a_pair_like_any_other():
     target = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), dtype=np.uint8)
-    pair = target, np.stack([degrade(target[0], "sr_x4", None)])
+    pair = Tiles(target, np.stack([degrade(target[0], "sr_x4", None)]))
     batch = batches.draw_batch(pair, 0, TINY, replace(PLAIN, shrunk=1.0, crop=64))
     small = downscale(target[0], 2)
     np.testing.assert_array_equal(np.rint(255 * batch[0][0]), small)
@@ -114,8 +115,8 @@ def test_a_shrunk_tile_is_a_pair_like_any_other():
 
 
 def test_each_epoch_shows_every_tile_once_in_a_new_order():
-    data = (np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1),) * 2
-    order = [round(batches.draw_batch(data, update, TINY, PLAIN)[0].item() * 255) for update in range(12)]
+    tile = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1)
+    order = [round(batches.draw_batch(Tiles(tile, tile), update, TINY, PLAIN)[0].item() * 255) for update in range(12)]
     assert sorted(order[:6]) == sorted(order[6:]) == list(range(6))
     assert order[:6] != order[6:]
 
@@ -129,11 +130,11 @@ def test_the_order_depends_on_the_seed_and_the_update_only():
 
 def test_training_learns_the_planted_relation(tmp_path):
     experiment = replace(TINY, n_updates=300, dropout=0.0, learning_rate=3e-3, model="srcnn535", width=16)
-    target, degraded = pair()
-    model = training.train(experiment, (target, degraded), pair(2, seed=1), tmp_path, "data")
-    restored = networkfile.restore_tiles(model, degraded)
+    tiles = pair()
+    model = training.train(experiment, tiles, pair(2, seed=1), tmp_path, "data")
+    restored = networkfile.restore_tiles(model, tiles.degraded)
     # A network that saw pairs of different tiles could learn the mean only: 11 dB for these uniform values.
-    assert util.psnr_of_mse(util.mse(target, restored)).min() > 17
+    assert util.psnr_of_mse(util.mse(tiles.target, restored)).min() > 17
 
 
 @pytest.mark.parametrize("recipe", ["paper", "fewdata", FEW.recipe])
@@ -193,17 +194,18 @@ def test_sigkill_at_any_moment_changes_no_weight(workplace):
 def test_few_data_training_never_ends_below_its_input(tmp_path):
     """The untouched input is a candidate: an absurd learning rate leaves the network the identity."""
     experiment = replace(FEW, learning_rate=1e4, n_updates=4)
-    target, degraded = pair(size=64)
-    model = training.train(experiment, (target, degraded), (degraded, degraded), tmp_path, "data")
-    np.testing.assert_array_equal(networkfile.restore_tiles(model, target), target)
+    tiles = pair(size=64)
+    model = training.train(experiment, tiles, Tiles(tiles.degraded, tiles.degraded), tmp_path, "data")
+    np.testing.assert_array_equal(networkfile.restore_tiles(model, tiles.target), tiles.target)
     assert util.read_json(tmp_path / "trained.json")["chosen_update"] == 0
 
 
 def test_a_network_that_returns_its_input_is_said_during_training(tmp_path, capfd):
-    target, degraded = pair(size=64)
-    training.train(FEW, (degraded, degraded), (degraded, degraded), tmp_path / "dead", "data")
+    tiles = pair(size=64)
+    untouched = Tiles(tiles.degraded, tiles.degraded)
+    training.train(FEW, untouched, untouched, tmp_path / "dead", "data")
     assert "after 3 updates the network returns its input" in "".join(capfd.readouterr())
-    training.train(replace(FEW, n_updates=60), (target, degraded), (target, degraded), tmp_path / "alive", "data")
+    training.train(replace(FEW, n_updates=60), tiles, tiles, tmp_path / "alive", "data")
     assert "the network returns its input" not in "".join(capfd.readouterr())
 
 
@@ -216,9 +218,9 @@ def test_few_data_training_leaves_the_identity_and_keeps_the_chosen_average(tmp_
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     chosen = log[-1] if keep_last else max(log, key=lambda line: line["psnr"])
     assert util.read_json(tmp_path / "trained.json")["chosen_update"] == chosen["update"]
-    restored = networkfile.restore_tiles(model, validation[1])
-    assert np.mean(util.psnr_of_mse(util.mse(validation[0], restored))) == pytest.approx(chosen["psnr"])
-    assert chosen["psnr"] > np.mean(util.psnr_of_mse(util.mse(*validation))) + 0.5
+    restored = networkfile.restore_tiles(model, validation.degraded)
+    assert np.mean(util.psnr_of_mse(util.mse(validation.target, restored))) == pytest.approx(chosen["psnr"])
+    assert chosen["psnr"] > np.mean(util.psnr_of_mse(util.mse(validation.target, validation.degraded))) + 0.5
 
 
 def test_the_last_average_is_kept_unless_it_is_clearly_worse():
@@ -253,8 +255,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
     training.train(replace(TINY, n_updates=3), pair(), pair(2), tmp_path, "data")
     (tmp_path / "config.json").unlink()
     good = (tmp_path / "checkpoint.npz").read_bytes()
-    target, degraded = pair()
-    inf = (np.full(target.shape, np.inf, np.float32), degraded)
+    tiles = pair()
+    inf = Tiles(np.full(tiles.target.shape, np.inf, np.float32), tiles.degraded)
     with pytest.raises(util.UserError, match=r"not finite after update 4 .* checkpoint of update 3 is kept"):
         training.train(TINY, inf, pair(2), tmp_path, "data")
     assert (tmp_path / "checkpoint.npz").read_bytes() == good
@@ -342,7 +344,7 @@ def test_any_size_is_restored_at_its_size(height, width):
 
 def test_restored_tiles_keep_their_order_over_batches():
     model = training.build(TINY)
-    _, degraded = pair(2 * networkfile.PREDICT_BATCH + 1)
+    degraded = pair(2 * networkfile.PREDICT_BATCH + 1).degraded
     together = networkfile.restore_tiles(model, degraded)
     alone = np.concatenate([networkfile.restore_tiles(model, tile[None]) for tile in degraded])
     assert np.abs(together.astype(int) - alone).max() <= 1

@@ -65,8 +65,8 @@ def draw(task, wanted):
     PIL.Image, RGB
     """
 
-    pair, _ = TileSet("datasets", "mars", task).read_test(max(TILES) + 1)
-    target, degraded = (array[list(TILES)] for array in pair)
+    tiles = TileSet("datasets", "mars", task).read_test(max(TILES) + 1)
+    target, degraded = tiles.target[list(TILES)], tiles.degraded[list(TILES)]
     columns = [(title, degraded, networkfile.restore_tiles(networkfile.load_model(network_of(experiment)), degraded))
                for title, experiment in wanted]
     columns.append(("target", target, target))

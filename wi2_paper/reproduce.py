@@ -1,9 +1,9 @@
 """Run the experiments of the README that have no result yet, the most telling first.
 
-    python3 reproduce.py                       # after download.py: about twelve hours on two CPU cores
-    python3 reproduce.py --list                # what there is, and what has a result
-    python3 reproduce.py --only mars-sr_x4 fewdata    # experiments with all of these words in their names
-    python3 reproduce.py --budget 1            # the full number of updates: days on a CPU, for a GPU
+    python3 -m wi2_paper.reproduce             # after download.py: about twelve hours on two CPU cores
+    python3 -m wi2_paper.reproduce --list      # what there is, and what has a result
+    python3 -m wi2_paper.reproduce --only mars-sr_x4 fewdata    # experiments with all of these words in their names
+    python3 -m wi2_paper.reproduce --budget 1  # the full number of updates: days on a CPU, for a GPU
 
 Stop it at any moment: finished experiments are skipped, and the one that was running goes on from its checkpoint.
 """
@@ -16,9 +16,10 @@ from pathlib import Path
 
 import util
 from inception2_module.experiments import arguments
-from wi2_paper.matrix import BUDGET, EQUAL_SECONDS, matrix
+from wi2_paper.matrix import BUDGET, matrix, pace
 
 ROOT = Path(__file__).parents[1]
+part = util.number(float, lambda value: 0 < value <= 1, "a number above 0, up to 1")
 
 
 def main(argv=None):
@@ -42,7 +43,7 @@ def build_parser():
     parser.add_argument("--list", action="store_true", help="say what has a result, and run nothing")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD",
                         help="only the experiments with all of these words in their names")
-    parser.add_argument("--budget", type=_budget, default=BUDGET, metavar="PART",
+    parser.add_argument("--budget", type=part, default=BUDGET, metavar="PART",
                         help="part of each recipe's updates, above 0 (default %(default)s: the tables of the README)")
     return parser
 
@@ -67,7 +68,7 @@ def work_left(experiment):
     """Return the updates that an experiment still needs, in those of the paper's network."""
     log = Path("runs") / experiment.name / "log.jsonl"  # a line for each interval
     done = len(log.read_text().splitlines()) * experiment.interval if log.exists() else 0
-    return max(0, experiment.n_updates - done) / EQUAL_SECONDS.get(experiment.model, 1)
+    return max(0, experiment.n_updates - done) / pace(experiment.model)
 
 
 def has_result(experiment):
@@ -86,16 +87,6 @@ def run(command):
 
 def _hours(seconds):
     return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
-
-
-def _budget(text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, up to 1")
-    return value
 
 
 if __name__ == "__main__":

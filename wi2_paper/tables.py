@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import util
 from inception2_module import evaluation, experiments
-from inception2_module.experiments import RECIPES
+from inception2_module.experiments import NETWORKS, RECIPES
 from wi2_paper import matrix
 from wi2_paper.matrix import BETTER, BUDGET, CELLS, CURVE, N_DRAWS, N_MAX, QUICK
 from wi2_paper.texts import TEXTS
@@ -23,10 +23,6 @@ MISSING = "—"
 PAPER = experiments.Experiment.model
 # What the predecessor of the paper published: DIV2K, x4, 128x128 tiles, inputs made with an aliased bilinear filter.
 PREDECESSOR = {"input": (24.07, 0.759), 100: (24.10, 0.759), 1_000: (24.44, 0.771), 10_000: (24.70, 0.775)}
-NETWORKS = {
-    PAPER: "Inception-Unet+SRCNN535", BETTER: "Inception-Unet, halved", "edsr_8": "EDSR, 8 blocks",
-    "edsr_baseline": "EDSR-baseline", "care_unet": "CARE-like U-Net", "dncnn": "DnCNN",
-}
 
 
 def main():
@@ -94,7 +90,7 @@ def gains_block(results, texts):
                     draws = [find(results, dataset=dataset, task=task, recipe=recipe, model=model, n_train=n, draw=draw)
                              for draw in range(N_DRAWS)]
                     cells.append(_gains(draws))
-                rows.append([dataset, task, recipe, NETWORKS[model], *cells])
+                rows.append([dataset, task, recipe, NETWORKS[model].title, *cells])
     *heads, head = texts["gains"]
     lines = _table([*heads, *(head.format(f"{n:,}") for n in columns)], rows)
     names = [experiment.name for experiment in _matrix() if experiment != QUICK]
@@ -109,12 +105,12 @@ def gains_block(results, texts):
     updates = ", ".join(f"`{name}` {round(BUDGET * recipe.n_updates):,} / {recipe.n_updates:,}"
                         for name, recipe in RECIPES.items())
     notes.append(texts["budget"].format(
-        budget=BUDGET, updates=updates, faster=matrix.EQUAL_SECONDS[BETTER],
+        budget=BUDGET, updates=updates, faster=matrix.pace(BETTER),
         seen=round(BUDGET * RECIPES["paper"].n_updates * RECIPES["paper"].batch_size),
     ))
     notes += [
         texts["warned"].format(warning=result["warning"], name=f"{result['dataset']} {result['task']}, "
-                               f"{result['recipe']}, {NETWORKS[result['model']]}, n = {result['n_train']:,}, "
+                               f"{result['recipe']}, {NETWORKS[result['model']].title}, n = {result['n_train']:,}, "
                                f"draw {result['draw']}")
         for result in found if result["warning"]
     ]
@@ -142,7 +138,7 @@ def gains_block(results, texts):
 def scores_block(results, texts):
     """The predecessor's table, PSNR of the mean error and SSIM by number of tiles, for x4; ours beside it."""
     columns = (10_000, 1_000, 100, 10)
-    rows = [[texts["predecessor"], "paper", NETWORKS[PAPER], _pair(*PREDECESSOR["input"]), MISSING,
+    rows = [[texts["predecessor"], "paper", NETWORKS[PAPER].title, _pair(*PREDECESSOR["input"]), MISSING,
              *(_pair(*PREDECESSOR[n]) if n in PREDECESSOR else MISSING for n in columns)]]
     for dataset in N_MAX:
         for recipe in RECIPES:
@@ -152,7 +148,7 @@ def scores_block(results, texts):
                 known = next((result for result in found if result), None)
                 classical = known and _best_classical(known)
                 rows.append([
-                    dataset, recipe, NETWORKS[model], _score(known, "input"), _score(known, classical),
+                    dataset, recipe, NETWORKS[model].title, _score(known, "input"), _score(known, classical),
                     *(_score(result, "restored") for result in found),
                 ])
     *heads, head = texts["scores"]
@@ -184,13 +180,13 @@ def networks_block(results, texts):
     """The networks side by side at about the same seconds of training."""
     tasks = [task for dataset, task in CELLS if dataset == "mars"]
     rows, speed = [], results.get("benchmark_speed")
-    for model in (PAPER, *matrix.EQUAL_SECONDS):
+    for model in matrix.equal_seconds():
         found = [find(results, dataset="mars", task=task, recipe="fewdata", model=model, n_train=100) for task in tasks]
         known = next((result for result in found if result), None)
         about = [f"{known[key]:,}" if known else MISSING for key in ("n_parameters", "learning_rate", "n_updates")]
         seconds = known and speed and known["n_updates"] * speed["milliseconds_an_update"][model] / 1000
         about.append(f"{seconds:,.0f}" if seconds else MISSING)
-        rows.append([NETWORKS[model], *about, *(_gain(_over(result, "input")) for result in found)])
+        rows.append([NETWORKS[model].title, *about, *(_gain(_over(result, "input")) for result in found)])
     *heads, head = texts["models"]
     return _table([*heads, *(head.format(task) for task in tasks)], rows) + f"\n\n- {texts['models_unit']}"
 
@@ -247,7 +243,7 @@ def draw_curve(results):
             continue
         middle, low, high = ([difference[key] for difference in found.values()] for key in ("mean", "low", "high"))
         errors = [np.subtract(middle, low), np.subtract(high, middle)]
-        label = f"{recipe}, {NETWORKS[model]}"
+        label = f"{recipe}, {NETWORKS[model].title}"
         line = axes.errorbar(list(found), middle, errors, marker=marker, capsize=3, label=label)
         for n in CURVE:
             draws = [find(results, dataset="mars", task="sr_x4", recipe=recipe, model=model, n_train=n, draw=draw)

@@ -1,6 +1,6 @@
 """Train a small network for a few seconds with five seeds, and set the bound that the test suite holds it to.
 
-    python3 -m benchmarks.quality   # two minutes, after download.py --dataset sample
+    python3 -m wi2_paper.benchmarks.quality   # two minutes, after download.py --dataset sample
 
 Writes results/quality.json: the gain over bicubic on the test tiles of `sample` for each seed, and a bound that a run
 with any seed should pass: as far below the worst of them as the best is above it. tests/test_quality.py trains seed 0
@@ -39,9 +39,9 @@ def gain(data_dir, run_dir, seed):
     from inception2_module import training
 
     data = TileSet(data_dir, EXPERIMENT.dataset, EXPERIMENT.task)
-    pairs = data.read_train(EXPERIMENT.n_train, EXPERIMENT.draw)
-    model = training.train(replace(EXPERIMENT, seed=seed), *pairs, run_dir, data.id)
-    return round(float(networkfile.gains(model, data.read_test(None)[0]).mean()), 4)
+    tiles = data.read_train(EXPERIMENT.n_train, EXPERIMENT.draw)
+    model = training.train(replace(EXPERIMENT, seed=seed), *tiles, run_dir, data.id)
+    return round(float(networkfile.gains(model, data.read_test(None)).mean()), 4)
 
 
 if __name__ == "__main__":

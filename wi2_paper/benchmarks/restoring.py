@@ -1,6 +1,6 @@
 """Restore a generated image of 100 megapixels and measure memory and speed, beside the naive way.
 
-    python3 -m benchmarks.restoring         # about ten minutes on two CPU cores
+    python3 -m wi2_paper.benchmarks.restoring         # about ten minutes on two CPU cores
 
 The naive way pads the image and gives it to the network whole; it is measured on 4 megapixels, blocks on both
 sizes. Each measurement is a process of its own. Writes results/benchmark_restoring.json.

@@ -1,6 +1,6 @@
-"""Time one update of each network, so that matrix.EQUAL_SECONDS can give all of them the same time.
+"""Time one update of each network, so that the `pace` of experiments.NETWORKS gives all of them the same time.
 
-    python3 -m benchmarks.speed     # two minutes; the committed times: one core, the other one busy, as for the tables
+    python3 -m wi2_paper.benchmarks.speed    # two minutes; the committed times: one core, the other one busy
 
 Writes results/benchmark_speed.json. An update is that of the recipe `fewdata` for x4: 4 crops of 64x64 pixels are drawn
 and degraded, the network is trained on them. Validation and checkpoints, every 500 updates, are not in it.
@@ -18,19 +18,20 @@ N_WARM_UP, N_UPDATES, N_TILES = 3, 20, 16
 
 
 def main():
-    from inception2_module import batches, networks, training
-    from inception2_module.experiments import RECIPES, with_recipe
+    from inception2_module import batches, training
+    from inception2_module.experiments import NETWORKS, RECIPES, with_recipe
+    from inception2_module.tileset import Tiles
 
     recipe = RECIPES["fewdata"]
     tiles = np.random.default_rng(0).integers(0, 256, (N_TILES, 128, 128, 3), np.uint8)
     milliseconds = {}
-    for name in networks.MODELS:
+    for name in NETWORKS:
         experiment = with_recipe("fewdata", model=name)
         model = training.build(experiment, tiles)
         seconds = []
         for update in range(N_WARM_UP + N_UPDATES):
             began = time.perf_counter()
-            target, degraded = batches.draw_batch((tiles, tiles), update, experiment, recipe)
+            target, degraded = batches.draw_batch(Tiles(tiles, tiles), update, experiment, recipe)
             model.train_on_batch(degraded, target)
             seconds.append(time.perf_counter() - began)
         milliseconds[name] = round(1000 * float(np.median(seconds[N_WARM_UP:])), 1)

@@ -1,6 +1,6 @@
 """How long a tile takes: our cutting against the plain way, on the same generated photographs.
 
-    python3 -m benchmarks.tiles        # two minutes; writes results/benchmark_tiles.json
+    python3 -m wi2_paper.benchmarks.tiles        # two minutes; writes results/benchmark_tiles.json
 
 The plain way opens the source anew for each tile, in one process, with Pillow's default PNG settings. Ours is
 `build.make_set` as download.py calls it, survey, worker processes and manifest included.

@@ -1,6 +1,6 @@
 """Ask whether the trust map tells the truth: are pixels of high uncertainty those with large errors?
 
-    python3 -m benchmarks.trust mars_sr_x4 --dataset mars --n-test 100
+    python3 -m wi2_paper.benchmarks.trust mars_sr_x4 --dataset mars --n-test 100
 
 Writes results/trust_NAME.json: for each test tile the rank correlation (Spearman) between the map and the absolute
 error, both averaged over squares of 4x4 pixels because the error of one pixel is a matter of luck, and the mean
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import util
-from download_module.degrade import scale_of
+from download_module.degrade import task_of
 from inception2_module import networkfile, provenance, symmetries
 from inception2_module.tileset import TileSet
 
@@ -30,13 +30,13 @@ def main():
     options = parser.parse_args()
 
     path, card = networkfile.find_weights(options.weights)
-    model, scale = networkfile.load_model(path), scale_of(card["task"])
+    model, scale = networkfile.load_model(path), task_of(card["task"]).scale
     restore = symmetries.with_symmetries(
         lambda x: np.asarray(model.predict_on_batch(x)), ensemble=False, trust=True, scale=scale
     )
-    (target, degraded), _ = TileSet("datasets", options.dataset, card["task"]).read_test(options.n_test)
+    tiles = TileSet("datasets", options.dataset, card["task"]).read_test(options.n_test)
     correlations, errors, uncertainties = [], [], []
-    for clean, tile in zip(target, degraded, strict=True):
+    for clean, tile in zip(tiles.target, tiles.degraded, strict=True):
         output = restore(tile[None].astype(np.float32) / util.DATA_RANGE)[0]
         error = np.abs(util.to_uint8(output[..., :3]).astype(float) - clean).mean(axis=-1)
         uncertainties.append(in_squares(output[..., 3]).ravel())
@@ -46,7 +46,7 @@ def main():
     fifths = [float(part.mean()) for part in np.array_split(np.concatenate(errors)[order], 5)]
     result = {
         "weights": options.weights, "sha256": card["sha256"], "dataset": options.dataset, "task": card["task"],
-        "n_test": len(target), "square": SQUARE, "spearman_mean": float(np.mean(correlations)),
+        "n_test": len(tiles), "square": SQUARE, "spearman_mean": float(np.mean(correlations)),
         "spearman_tiles": [round(value, 4) for value in correlations],
         "mean_error_by_fifth_of_uncertainty": [round(value, 3) for value in fifths],
         "versions": provenance.versions(), "git_commit": provenance.git_commit(),
