@@ -25,55 +25,55 @@ def choose_rows(gains):
     list of (label, index), without repeats
     """
     order = np.argsort(gains)
-    named = [(f"tile {i}", i) for i in range(min(N_FIXED, len(gains)))]
-    named += [("best gain", order[-1]), ("median gain", order[len(order) // 2]), ("worst gain", order[0])]
+    named = [("", i) for i in range(min(N_FIXED, len(gains)))]
+    named += [("best gain\n", order[-1]), ("median gain\n", order[len(order) // 2]), ("worst gain\n", order[0])]
     rows, seen = [], set()
     for label, index in named:
         if int(index) not in seen:
-            rows.append((label, int(index)))
+            rows.append((f"{label}tile {index}", int(index)))
             seen.add(int(index))
     return rows
 
 
-def draw_samples(title, rows, columns, methods, target):
-    """Draw rows of tiles with one column a method and the target last.
+def draw_grid(title, rows, columns, methods, base="input", zoom=ZOOM):
+    """Draw images in rows and columns: below each its PSNR, how much that is above the input's, and its SSIM.
 
     Parameters
     ----------
-    title : str, says what is shown and how it was trained
-    rows : list of (label, index), from `choose_rows`
-    columns : {method: uint8 (N, H, W, 3)}
-    methods : the result's `methods`, for the scores under the tiles
-    target : uint8 (N, H, W, 3)
+    title : str, says what is shown and how it was trained; or empty
+    rows : list of (label, index), see `choose_rows`; without labels for all ""
+    columns : {head: uint8 (N, H, W, 3)}; a head may have several lines
+    methods : {head: entry of a result's `methods`}; a column without one, like the target, has no scores
+    base : the head of the input
+    zoom : int, how many times as large each pixel is drawn
 
     Returns
     -------
     PIL.Image, RGB
     """
-    height, width = (side * ZOOM for side in target.shape[1:3])
-    font, small = (ImageFont.load_default(size) for size in (16, 13))
-    n_columns = len(columns) + 1
-    size = (
-        ROW_LABEL_WIDTH + n_columns * (width + MARGIN) + MARGIN,
-        2 * LABEL_HEIGHT + MARGIN + len(rows) * (height + LABEL_HEIGHT + MARGIN),
-    )
+    height, width = (side * zoom for side in next(iter(columns.values())).shape[1:3])
+    font, small = (ImageFont.load_default(size) for size in (16 if zoom > 1 else 13, 13))
+    label_width = ROW_LABEL_WIDTH if any(label for label, _ in rows) else 0
+    above = LABEL_HEIGHT * bool(title)
+    below = above + (LABEL_HEIGHT - 4) * max(head.count("\n") + 1 for head in columns) + 4
+    row_height = height + LABEL_HEIGHT + MARGIN
+    size = label_width + len(columns) * (width + MARGIN) + MARGIN, below + len(rows) * row_height
     picture = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(picture)
     draw.text((MARGIN, 3), title, "black", font)
-    images = columns | {"target": target}
-    for column, (name, image) in enumerate(images.items()):
-        left = ROW_LABEL_WIDTH + MARGIN + column * (width + MARGIN)
-        draw.text((left, LABEL_HEIGHT), name.replace("_", " "), "black", font)
-        for row, (label, index) in enumerate(rows):
-            top = 2 * LABEL_HEIGHT + row * (height + LABEL_HEIGHT + MARGIN)
-            tile = Image.fromarray(image[index]).resize((width, height), Image.Resampling.NEAREST)
+    for row, (label, index) in enumerate(rows):
+        draw.text((MARGIN, below + row * row_height), label, "black", small)
+        for column, (head, images) in enumerate(columns.items()):
+            left, top = label_width + MARGIN + column * (width + MARGIN), below + row * row_height
+            draw.text((left, above), head.replace("_", " "), "black", font)
+            tile = Image.fromarray(images[index]).resize((width, height), Image.Resampling.NEAREST)
             picture.paste(tile, (left, top))
-            if column == 0:
-                draw.text((MARGIN, top), label, "black", small)
-                draw.text((MARGIN, top + 18), f"no. {index}", "gray", small)
-            if name in methods:
-                psnr, ssim = (methods[name][key][index] for key in ("psnr_tiles", "ssim_tiles"))
-                draw.text((left, top + height + 3), f"{psnr:.2f} dB / {ssim:.3f}", "black", small)
+            if head in methods:
+                psnr, ssim = (methods[head][key][index] for key in ("psnr_tiles", "ssim_tiles"))
+                text = f"{psnr:.2f} dB"
+                if head != base:
+                    text += f" ({psnr - methods[base]['psnr_tiles'][index]:+.2f})"
+                draw.text((left, top + height + 3), text + (f" / {ssim:.3f}" if width > 200 else ""), "black", small)
     return picture
 
 
@@ -97,10 +97,10 @@ def save_samples(path, title, images, result, test):
         for _, i in rows:  # the others are not shown
             columns[best][i] = classical.METHODS[best](target[i], degraded[i], result["classical_settings"][best])
     columns["restored"] = images["restored"]
-    picture = draw_samples(title, rows, columns, methods, target)
+    columns["target"] = target
+    picture = draw_grid(title, rows, columns, methods)
     with util.replacing(path) as temporary:
         picture.save(temporary, optimize=True)
-
 
 
 def draw_diagram(model, path):
