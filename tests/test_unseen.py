@@ -7,7 +7,7 @@ from conftest import write_dataset
 
 import util
 from inception2_module.experiments import ABLATION, NETWORKS, Experiment
-from wi2_paper import tables, texts, unseen
+from wi2_paper import tables, unseen
 from wi2_paper.matrix import BETTER, equal_seconds, matrix
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ def test_an_ablation_measures_on_unseen_tiles_and_goes_on(tiny, monkeypatch):
     unseen.main(["ablation"])
     assert util.read_json(Path("results/ablation.json")) == result
     longer = util.read_json(Path("results/ablation_longer.json"))
-    block = tables.ablation_block(result, longer, texts.TEXTS["README.md"])
+    block = tables.ablation_block(result, longer)
     assert "| last weights, no averaging or choice | " in block
     assert "Validation tiles (8)" in block
     assert "mars sr_x4, n = 4, 3 updates, no permuted channels: " in block

@@ -1,8 +1,8 @@
 """Put the networks of `matrix.PUBLISHED` into weights/, each with a card that says where it comes from.
 
-    python3 publish.py              # after reproduce.py; a second
+    python3 -m wi2_paper.publish    # after reproduce.py; a second
 
-A card is weights/NAME.json; weights/README.md shows all of them.
+A card is weights/NAME.json; weights/README.md shows all of them (31.75 dB for mars_sr_x4).
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import util
 from inception2_module.experiments import arguments
+from wi2_paper import tables
 from wi2_paper.matrix import PUBLISHED
 
 WEIGHTS = Path("weights")
@@ -54,15 +55,15 @@ def describe(cards):
     lines = [
         "# Trained networks",
         "",
-        "Written by `publish.py`; used as `python3 inception2.py restore IMAGE --weights NAME`. PSNR in dB: mean over",
-        "the test tiles, see the protocol in the README and the result file of each.",
+        "Written by `python3 -m wi2_paper.publish`; used as `inception2.py restore IMAGE --weights NAME`. PSNR in dB:",
+        "mean over the test tiles, see the [protocol](../wi2_paper/README.md#protocol) and the result file of each.",
         "",
         "| name | network | recipe | tiles | updates | PSNR: input | best classical | network | SHA-256 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for card in cards:
         psnr = card["psnr"]
-        best = max(value for method, value in psnr.items() if method != "input" and not method.startswith("restored"))
+        best = psnr[tables.best_classical(psnr)]
         lines.append(
             f"| `{card['name']}` | {card['model']} | {card['recipe']} | {card['n_train']:,} | {card['n_updates']:,} | "
             f"{psnr['input']:.2f} | {best:.2f} | {psnr['restored']:.2f} | `{card['sha256']}` |"

@@ -10,7 +10,7 @@ import pytest
 
 import util
 from inception2_module import experiments
-from wi2_paper import matrix, reproduce, tables
+from wi2_paper import matrix, pictures, publish, reproduce, tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,54 +44,109 @@ def committed(path):
     return subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is known to git only")
-@pytest.mark.parametrize("readme", tables.TEXTS)
-def test_the_readme_links_to_committed_files(readme):
-    links = set(re.findall(r"\]\(([^)#:]+)\)", committed(readme)))
-    assert any(link.startswith("assets/") for link in links)
-    listed = subprocess.run(["git", "ls-files", *links], cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    assert links == set(listed.split())
+PAGES = ("README.md", "README.ja.md", *(f"{folder}/README.md" for folder in (
+    "download_module", "inception2_module", "restore_module", "wi2_paper", "weights")), "CONTRIBUTING.md")
+in_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is known to git only")
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is known to git only")
-@pytest.mark.parametrize("name", tables.TEXTS)
-def test_the_readme_shows_what_results_say(name):
+@in_git
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_links_to_committed_files(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", committed(page))
+    paths = {os.path.normpath(Path(page).parent / link) for link in links}
+    listed = subprocess.run(["git", "ls-files", "."], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    files = {Path(name) for name in listed.split()}
+    assert not [path for path in paths if not any(Path(path) in (file, *file.parents) for file in files)]
+
+
+@in_git
+@pytest.mark.parametrize("page", PAGES)
+def test_the_modules_that_a_page_tells_to_run_are_there(page):
+    for module in re.findall(r"python3 -m ([\w.]+)", committed(page)):
+        assert (ROOT / (module.rstrip(".").replace(".", "/") + ".py")).exists(), module
+
+
+@in_git
+@pytest.mark.parametrize("page", ["README.md", "README.ja.md", "inception2_module/README.md", "wi2_paper/README.md"])
+def test_the_pages_show_what_results_say(page):
     """Run `make figures` and `git add` after a result has changed."""
-    listed = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    results = {Path(path).stem: json.loads(committed(path)) for path in listed.split()}
-    text = committed(name)
-    assert tables.replace_blocks(text, tables.blocks(results, tables.TEXTS[name]), name) == text
+    names = [*(experiment.name for experiment in matrix.matrix()), "benchmark_speed", "ablation", "ablation_longer"]
+    tracked = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, check=True, text=True)
+    paths = {name: f"results/{name}.json" for name in names if f"results/{name}.json" in tracked.stdout.split()}
+    results = {name: json.loads(committed(path)) for name, path in paths.items()}
+    text = committed(page)
+    assert tables.replace_blocks(text, tables.pages(results, tables.read_cards(ROOT / "weights"))[page], page) == text
 
 
-@pytest.mark.parametrize("name", tables.TEXTS)
-def test_without_results_there_are_dashes_and_no_number(name):
-    for block, content in tables.blocks({}, tables.TEXTS[name]).items():
-        rows = content.splitlines()[2:]
-        cells = [cell.strip() for row in rows if row.startswith("|") for cell in row.strip("|").split("|")[1:]]
-        assert tables.MISSING in cells, block
-        assert not [cell for cell in cells if cell.startswith(("+", "-"))], block
+def test_the_page_of_the_weights_shows_what_the_cards_say():
+    assert (ROOT / "weights" / "README.md").read_text() == publish.describe(tables.read_cards(ROOT / "weights"))
+
+
+@in_git
+def test_the_hall_is_read_in_two_minutes():
+    text = committed("README.md")
+    assert len(text.splitlines()) <= 150
+    assert len(text.split()) <= 1_300
+
+
+@in_git
+@pytest.mark.parametrize("page", PAGES)
+def test_no_table_has_two_lines_in_a_cell_or_a_line_of_dashes_only(page):
+    text = committed(page)
+    assert "<br>" not in text
+    for row in re.findall(r"^\| .* \|$", text, re.MULTILINE):
+        assert set(row.strip("|").replace(" ", "").split("|")[1:]) != {tables.MISSING}, row
+
+
+def test_results_of_other_data_sets_are_ignored_by_git_and_not_read(tmp_path):
+    own = replace(FIRST, dataset="slides")
+    for name in (own.name, FIRST.name):
+        util.write_json(tmp_path / f"{name}.json", {})
+    assert list(tables.read_results(tmp_path)) == [FIRST.name]
+    if (ROOT / ".git").exists():
+        paths = [f"results/{name}.json" for name in (own.name, FIRST.name, "benchmark_speed", "trust_mars_sr_x4")]
+        done = subprocess.run(["git", "check-ignore", "--no-index", *paths], cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout.split() == paths[:1]
+
+
+def test_without_results_there_is_no_number():
+    for page in tables.pages({}, []).values():
+        for block, content in page.items():
+            rows = [line for line in content.splitlines() if line.startswith("|") and "predecessor" not in line]
+            assert not re.findall(r"[+-]\d", "".join(rows)), block
 
 
 def test_a_result_stands_in_its_place_with_its_intervals_and_its_faults():
     loser = replace(FIRST, draw=1, seed=1)
     results = {FIRST.name: result_of(FIRST), loser.name: result_of(loser, gain=0.25)}
-    content = tables.gains_block(results, tables.TEXTS["README.md"])
-    start = f"| mars | sr_x4 | fewdata | {tables.NETWORKS[tables.PAPER].title} |"
-    row = next(line for line in content.splitlines() if line.startswith(start))
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[6] == "+1.25 [+1.00, +1.50]<br>+0.75 [+0.50, +1.00]<br>(2 draws: +0.25 … +1.25)"
-    assert set(cells[4:]) == {cells[6], tables.MISSING}
+    row = f"| mars | sr_x4 | fewdata | {tables.NETWORKS[tables.PAPER].title} |"
+    head = "| data | task | recipe | network | n = 100 |\n|---|---|---|---|---|\n"
+    assert tables.gains_block(results, tables.over_input) == f"{head}{row} +1.25 [+1.00, +1.50] |"
+    assert tables.gains_block(results, tables.over_classical) == f"{head}{row} +0.75 [+0.50, +1.00] |"
+    assert tables.draws_block(results) == f"{head}{row} +0.25 … +1.25 (2 draws) |"
+    content = tables.remarks_block(results)
     assert "not a published one: mars (a.zip)" in content
     assert "`paper` 6,000 / 100,000" in content
     assert "mars sr_x4, fewdata, Inception-Unet+SRCNN535, n = 100, draw 1: it is worse." in content
 
 
+def test_the_small_tables_say_what_is_best_and_what_collapsed():
+    card = {"task": "noise_s64", "psnr": {"input": 12.0, "wavelet": 20.0, "non_local_means": 25.25, "restored": 28.0}}
+    assert "| noise, sigma 64 | 12.00 | 25.25 (non-local means) | **28.00** |" in tables.gain_block([card])
+    paper = experiments.with_recipe("paper", n_updates=6_000, n_train=10_000)
+    dead = result_of(paper, gain=0.0) | {"warning": "the network has collapsed: it returns its input"}
+    block = tables.images_block({FIRST.name: result_of(FIRST), paper.name: dead})
+    assert "| Mars x4 | +0.75 | -0.50 (collapsed) |" in block
+    block = tables.predecessor_block({FIRST.name: result_of(FIRST)})
+    assert "| Mars, fewdata | PSNR | ∞ | 19.00 | — | — | 20.25 |" in block
+
+
 def test_goals_are_differences_on_the_same_tiles():
     paper = experiments.with_recipe("paper", n_updates=6_000, n_train=100)
     results = {FIRST.name: result_of(FIRST), paper.name: result_of(paper, gain=0.5)}
-    rows = tables.goals_block(results, tables.TEXTS["README.md"]).splitlines()
+    rows = tables.goals_block(results).splitlines()
     assert rows[2].split("|")[2].strip() == "+0.75 [+0.75, +0.75]"
-    assert rows[3].split("|")[2].strip() == tables.MISSING
+    assert len(rows) == 6  # without those that lack a result: with its heads, the classical method, and a note
 
 
 def test_results_of_other_tiles_are_not_subtracted():
@@ -99,13 +154,22 @@ def test_results_of_other_tiles_are_not_subtracted():
     other = result_of(paper, gain=0.5)
     other["methods"]["input"]["psnr_tiles"] = [20.0, 20.0, 20.0, 21.0]
     with pytest.raises(util.UserError, match="are of other test tiles"):
-        tables.goals_block({FIRST.name: result_of(FIRST), paper.name: other}, tables.TEXTS["README.md"])
+        tables.goals_block({FIRST.name: result_of(FIRST), paper.name: other})
 
 
 def test_the_curve_is_drawn_of_what_there_is():
     for results in ({}, {FIRST.name: result_of(FIRST)}):
         axes = tables.draw_curve(results).axes[0]
         assert len(axes.containers) == len(results)
+
+
+def test_pictures_of_what_is_not_there_stay_as_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pictures.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(pictures.PICTURES)
+    assert all("stays as it is: " in line and "run" in line for line in lines)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_readme_without_markers_is_not_written():
@@ -130,7 +194,7 @@ def test_reproduce_skips_what_has_a_result_and_stops_at_a_failure(tmp_path, monk
 def test_networks_are_compared_with_their_seconds():
     speed = {"milliseconds_an_update": {tables.PAPER: 110.0}}
     results = {FIRST.name: result_of(FIRST), "benchmark_speed": speed}
-    content = tables.networks_block(results, tables.TEXTS["README.md"])
+    content = tables.networks_block(results)
     row = next(line for line in content.splitlines() if line.startswith(f"| {tables.NETWORKS[tables.PAPER].title} |"))
     assert row.startswith(f"| {tables.NETWORKS[tables.PAPER].title} | 1,000 | 0.002 | 3,000 | 330 | +1.25 ")
 
