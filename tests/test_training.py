@@ -137,6 +137,7 @@ def test_training_learns_the_planted_relation(tmp_path):
     assert util.psnr_of_mse(util.mse(tiles.target, restored)).min() > 17
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["paper", "fewdata", FEW.recipe])
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe):
     # What is compared: the last weights of `fewdata`, which stays near the identity here, the best ones of the third.
@@ -191,6 +192,7 @@ def test_sigkill_at_any_moment_changes_no_weight(workplace):
     assert_same(resumed, weights(workplace / "runs" / name))
 
 
+@pytest.mark.slow
 def test_few_data_training_never_ends_below_its_input(tmp_path):
     """The untouched input is a candidate: an absurd learning rate leaves the network the identity."""
     experiment = replace(FEW, learning_rate=1e4, n_updates=4)
@@ -200,6 +202,7 @@ def test_few_data_training_never_ends_below_its_input(tmp_path):
     assert util.read_json(tmp_path / "trained.json")["chosen_update"] == 0
 
 
+@pytest.mark.slow
 def test_a_network_that_returns_its_input_is_said_during_training(tmp_path, capfd):
     tiles = pair(size=64)
     untouched = Tiles(tiles.degraded, tiles.degraded)
@@ -209,6 +212,7 @@ def test_a_network_that_returns_its_input_is_said_during_training(tmp_path, capf
     assert "the network returns its input" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep_last", [False, True])
 def test_few_data_training_leaves_the_identity_and_keeps_the_chosen_average(tmp_path, monkeypatch, keep_last):
     monkeypatch.setattr(training, "last_is_as_good", lambda last, best, best_is_input: keep_last)
@@ -245,12 +249,14 @@ def test_of_one_validation_tile_the_best_weights_are_kept():
     assert training.last_is_as_good(best, best, best_is_input=False)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(tmp_path):
     for seed in (0, 1):
         training.train(replace(TINY, seed=seed, n_updates=2), pair(), pair(2), tmp_path / str(seed), "data")
     assert (weights(tmp_path / "0")[0] != weights(tmp_path / "1")[0]).any()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
     training.train(replace(TINY, n_updates=3), pair(), pair(2), tmp_path, "data")
     (tmp_path / "config.json").unlink()
@@ -290,6 +296,7 @@ def test_a_run_of_before_a_setting_was_known_goes_on(tmp_path):
         training.train(TINY, pair(), pair(2), tmp_path, "data")
 
 
+@pytest.mark.slow
 def test_a_stop_between_the_last_files_is_made_good(tmp_path):
     for name in ("model.keras", "trained.json"):
         training.train(TINY, pair(), pair(2), tmp_path, "data")

@@ -59,10 +59,14 @@ def main():
 
 
 def read_results(directory):
-    """Read what the tables are made of: {name: content} of the experiments of the matrix and of three measurements."""
-    names = [*(experiment.name for experiment in _matrix()), "benchmark_speed", "ablation", "ablation_longer"]
-    paths = {name: Path(directory) / f"{name}.json" for name in names}
+    """Read those files of a folder that the tables are made of: {name: content}."""
+    paths = {name: Path(directory) / f"{name}.json" for name in result_names()}
     return {name: util.read_json(path) for name, path in paths.items() if path.exists()}
+
+
+def result_names():
+    """Return the experiments of the matrix and three measurements: nothing of a user's own data."""
+    return [*(experiment.name for experiment in _matrix()), "benchmark_speed", "ablation", "ablation_longer"]
 
 
 def read_cards(directory):
