@@ -37,12 +37,12 @@ def parse():
     add = parser.add_argument
     add("--dataset", metavar="NAME", help="sample, div2k or mars (default: div2k and mars); or a name for --images")
     add("--images", metavar="DIR", help="cut your own images, at any depth of this folder, instead of a known data set")
-    add("--test-images", metavar="DIR", help="images for the test (default: one in ten of --images is held out)")
+    add("--test-images", metavar="DIR", help="images for the test (default: one in ten of --images, by its pixels)")
     add("--n-train", type=count, metavar="N", help="training tiles (default: up to 10,000; sample 100, own: 1,000)")
     add("--n-test", type=count, metavar="N", help="test tiles (default: up to 1,000; sample 24, own images 100)")
     of = f"degradations, steps joined by + such as {' '.join(EXAMPLES)} (default: {' '.join(DEFAULT_TASKS)})"
     add("--tasks", nargs="+", metavar="TASK", default=DEFAULT_TASKS, help=of)
-    add("--seed", type=util.seed, default=0, help="of crops, rotations, noise and hold-out (default: %(default)s)")
+    add("--seed", type=util.seed, default=0, help="of crops, rotations and noise (default: %(default)s)")
     add("--archives", metavar="DIR", help="take the archives from this folder instead of the network")
     add("--out", metavar="DIR", default="datasets", help="folder of all data sets (default: %(default)s)")
     unverified = "use archives whose size or SHA-256 is not the published one; the manifest says so"

@@ -16,10 +16,10 @@ import PIL
 from tqdm import tqdm
 
 from download_module import disk, split, tiles, workers
-from util import UserError, check_writable, read_json, write_json
+from util import UserError, check_writable, read_json, sha256_of, write_json
 
 FORMAT = 1  # raise it when the same seed gives other tiles: sets of another format are made anew
-FEW_TILES = 200  # up to here they are cut in this process: starting others takes as long
+FEW = 200  # tiles, or images to look at: up to here in this process, for starting others takes as long
 
 
 @dataclass(frozen=True)
@@ -75,19 +75,20 @@ def make_set(out, name, sources, wish, n_workers=None, progress=None):
 def _make(folder, sources, wish, listing, differences, n_workers, progress):
     """Cut both sides beside `folder` and put them in its place; say so first when a set is there already."""
     name = folder.name
-    sides = _survey(sources, wish.seed)
-    if differences:
-        print(f"{folder} is made anew, what is wanted differs: {'; '.join(differences)}", file=sys.stderr)
     partial = _beside(folder, "partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     if n_workers is None:
-        n_workers = (os.cpu_count() or 1) if sum(wish.n.values()) > FEW_TILES else 1
+        n_images = 0 if sources.is_known else len([*sources.train, *(sources.test or ())])
+        n_workers = (os.cpu_count() or 1) if max(sum(wish.n.values()), n_images) > FEW else 1
     made = {}
     try:
         with (
             tqdm(total=0, desc=name, unit="tile", disable=None if progress is None else not progress) as bar,
             workers.worker_pool(n_workers) as pool,
         ):
+            sides = _survey(sources, pool)
+            if differences:
+                tqdm.write(f"{folder} is made anew, what is wanted differs: {'; '.join(differences)}", sys.stderr)
             for i, (key, side) in enumerate(zip(split.SPLITS, sides, strict=True)):
                 made[key] = tiles.cut_side(
                     side,
@@ -226,24 +227,21 @@ def listing_of(sources):
     digest = hashlib.sha256()
     for root, paths in ((sources.train_root, sources.train), (sources.test_root, sources.test or ())):
         for path in paths:
-            content = path.stat().st_size if sources.archives else _digest(path)
-            digest.update(f"{path.relative_to(root).as_posix()}\t{content}\n".encode())
+            content = path.stat().st_size if sources.archives else sha256_of(path)
+            digest.update(f"{path.relative_to(root).as_posix()}\t{content}\n".encode(errors="surrogateescape"))
         digest.update(b"\n")
     return digest.hexdigest()
 
 
-def _digest(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _survey(sources, seed):
+def _survey(sources, pool):
     """The sides of the split, checked for leaks."""
-    train = split.survey(sources.train)
+    look = split.look_at_header if sources.is_known else split.look_at_pixels
+    train = split.survey(sources.train, look, pool)
     if sources.test is None:
-        return split.hold_out(train, seed)  # copies have no tiles, so none can be on the other side
-    split.check_no_leak(sources.train, sources.test)
-    return train, split.survey(sources.test)
+        return split.hold_out(train)  # copies have no tiles, so none can be on the other side
+    test = split.survey(sources.test, look, pool)
+    split.check_no_leak(train, test)
+    return train, test
 
 
 def _manifest(name, sources, wish, listing, sides, made):

@@ -6,7 +6,6 @@ not on how many tiles are made (the first n of many are the n-tile set) nor on h
 """
 
 import shutil
-import warnings
 import zlib
 from collections import Counter, defaultdict
 from contextlib import closing
@@ -15,12 +14,13 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from download_module.degrade import degrade
-from download_module.split import SPLITS, TILE_SIZE, UNREADABLE
+from download_module.imagefile import read_picture, to_rgb8
+from download_module.split import SPLITS, TILE_SIZE
 from download_module.workers import results, stopping
-from util import UserError, to_rgb
+from util import ImageError, UserError
 
 TILES_A_JOB, JOBS_AN_IMAGE = 100, 16  # an image with many tiles is decoded several times, to use all cores
 FEW_POSITIONS = 2**16  # up to here all positions of an image are shuffled; beyond, drawn until new
@@ -98,19 +98,17 @@ def noise_rng(seed, split, k, task):
 def cut(job):
     """Cut, degrade and write the tiles of one job; the image is decoded once. Returns a `Done`."""
     try:
-        image = _decode(job.path)
-    except PermissionError:
-        raise
-    except UNREADABLE:
+        image = to_rgb8(read_picture(job.path))
+    except ImageError:
         return Done(job.image, 0, False, unreadable=True)
     wanted = defaultdict(list)
     for k, j, turn in job.tiles:
         wanted[j].append((k, turn))
     last, places, n_usable, n_constant = max(wanted), [], 0, 0
-    for y, x, rotation in positions(job.seed, job.split, job.image, image.height, image.width):
-        crop = to_rgb(image.crop((x, y, x + TILE_SIZE, y + TILE_SIZE)))
+    for y, x, rotation in positions(job.seed, job.split, job.image, *image.shape[:2]):
+        crop = image[y : y + TILE_SIZE, x : x + TILE_SIZE]
         if _is_constant(crop):  # nothing to restore, and its PSNR is infinite
-            if not n_constant and _is_constant(to_rgb(image)):
+            if not n_constant and _is_constant(image):
                 break
             n_constant += 1
             continue
@@ -123,15 +121,6 @@ def cut(job):
         if n_usable > last or stopping():
             break
     return Done(job.image, n_usable, n_usable > last, tuple(places), n_constant)
-
-
-def _decode(path):
-    """Open and decode an image, upright. Only crops become arrays: that spares two copies of the whole."""
-    with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        image.load()
-    image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}  # no EXIF in the crops
-    return image
 
 
 def _is_constant(pixels):

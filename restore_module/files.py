@@ -5,6 +5,7 @@
 
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 import util
+from download_module import imagefile
 from download_module.degrade import resize, task_of, upscale
 from inception2_module import symmetries
-from restore_module import blocks, imagefile
+from restore_module import blocks
 
-SUFFIXES = util.IMAGE_SUFFIXES | {".npy"}
 BICUBIC_REACH = 3  # low-resolution pixels that an enlarged one depends on, and one to spare
 
 
@@ -30,34 +31,37 @@ class Options:
     allow_large: bool = False
 
 
-def find_images(inputs):
+def find_images(inputs, out_dir, on_error):
     """Expand files, folders (at any depth) and glob patterns to (path, path below the output folder).
 
-    Names that lead nowhere are kept, so that each gets its own sentence when it is read.
+    What lies in the output folder is nobody's input, unless it is named itself. Names that lead nowhere are kept, so
+    that each gets its own sentence when it is read; `on_error` gets one for each folder that may not be read.
     """
     found = {}
     for name in map(str, inputs):
         path = Path(name)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not inside:
-                raise util.UserError(f"{path} holds no image: check the path")
-            found |= {p: p.relative_to(path) for p in inside}
+            found |= {p: p.relative_to(path) for p in util.list_images(path, out_dir, on_error)}
         elif not path.exists() and (matches := _glob(path)):
-            found |= {match: Path(match.name) for match in matches}
+            out = Path(out_dir).resolve()
+            found |= {match: Path(match.name) for match in matches if not match.resolve().is_relative_to(out)}
         else:
             found[path] = Path(path.name)
-    outputs = list(found.values())
-    twice = next((output for output in outputs if outputs.count(output) > 1), None)
+    twice = next((output for output, n in Counter(found.values()).items() if n > 1), None)
     if twice:
         raise util.UserError(f"two of the images would be written as {twice}: restore them to two folders")
     return list(found.items())
 
 
 def _glob(pattern):
-    """Return the sorted files that a pattern means, for shells that leave that to the program."""
-    start = Path(pattern.anchor)
-    return sorted(p for p in start.glob(str(pattern.relative_to(pattern.anchor))) if p.is_file())
+    """Return the sorted files that a pattern means, for shells that leave that to the program.
+
+    A folder that is there is meant itself, whatever brackets its name holds.
+    """
+    start, parts = Path(pattern.anchor), list(pattern.relative_to(pattern.anchor).parts)
+    while parts and (start / parts[0]).is_dir():
+        start /= parts.pop(0)
+    return sorted(p for p in start.glob("/".join(parts)) if p.is_file() and not p.name.startswith("._"))
 
 
 def restore_files(inputs, out_dir, predict, task, options):
@@ -76,13 +80,16 @@ def restore_files(inputs, out_dir, predict, task, options):
     util.UserError
         When an option does not fit, or at the end when any image failed.
     """
-    images, scale = find_images(inputs), task_of(task).scale if task else None
+    unread = []  # a sentence for each folder
+    images, scale = find_images(inputs, out_dir, unread.append), task_of(task).scale if task else None
     if options.enlarge and not scale:
         raise util.UserError(f"--enlarge needs weights of super-resolution and these are for {task or 'no known task'}")
     if options.trust_path and len(images) > 1:
         raise util.UserError(f"--trust takes one image at a time and these are {len(images)}")
     util.check_writable(out_dir)
     restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
+    for sentence in unread:
+        print(sentence, file=sys.stderr)
     reach, n_failed = blocks.measure_reach(predict), 0
     for path, name in images:
         try:
@@ -90,8 +97,9 @@ def restore_files(inputs, out_dir, predict, task, options):
         except (util.UserError, OSError) as error:
             n_failed += 1
             print(util.describe_error(error), file=sys.stderr)
-    if n_failed:
-        raise util.UserError(f"{n_failed} of {len(images)} images could not be restored, see above")
+    if n_failed or unread:
+        folders = f"{len(unread)} folders could not be read and " if unread else ""
+        raise util.UserError(f"{folders}{n_failed} of {len(images)} images could not be restored, see above")
 
 
 def restore_file(path, output_path, restore, reach, scale, options):

@@ -12,8 +12,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
-from restore_module import imagefile
-from restore_module.imagefile import Picture, planes, read_picture, write_picture
+from download_module import imagefile
+from download_module.imagefile import Picture, planes, read_picture, write_picture
 from util import ImageError
 
 ROOT = Path(__file__).parents[1]
@@ -724,7 +724,7 @@ FRUGAL = """
 import sys
 from pathlib import Path
 
-from restore_module.imagefile import planes, read_picture, write_picture
+from download_module.imagefile import planes, read_picture, write_picture
 
 
 def peak():
@@ -759,7 +759,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from restore_module import imagefile
+from download_module import imagefile
 from util import ImageError
 
 warnings.simplefilter("error")

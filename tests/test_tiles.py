@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import util
 from download_module import build, datasets, disk, split, tiles, workers
@@ -205,17 +205,12 @@ KINDS = {
     "cmyk.jpg": (Image.fromarray(noise(150, 140)).convert("CMYK"), {}),
     "palette.png": (Image.fromarray(noise(150, 140)).convert("P"), {}),
     "palette_transparent.png": (Image.fromarray(noise(150, 140)).convert("P"), {"transparency": 3}),
-    "sixteen_bits.png": (Image.fromarray((ramps(150, 140)[..., 2].astype(np.uint16)) * 257), {}),
     "gray.png": (Image.fromarray(noise(150, 140)[..., 0]), {}),
     "alpha.png": (Image.fromarray(noise(150, 140)).convert("RGBA"), {}),
     "gray_alpha.png": (Image.fromarray(noise(150, 140)).convert("LA"), {}),
     "turned.jpg": (Image.fromarray(ramps(128, 200)), {"exif": exif(6), "quality": 95}),
     "turned.png": (Image.fromarray(ramps(128, 200)), {"exif": exif(8)}),
     "one_bit.png": (Image.fromarray(noise(150, 140)).convert("1"), {}),
-    "pages.tif": (
-        Image.fromarray(noise(150, 140)),
-        {"save_all": True, "append_images": [Image.fromarray(noise(160, 170, 1))]},
-    ),
     "deflated.tif": (Image.fromarray(noise(150, 140)), {"compression": "tiff_adobe_deflate"}),
     "lossless.webp": (Image.fromarray(noise(150, 140)), {"lossless": True}),
     "plain.bmp": (Image.fromarray(noise(150, 140)), {}),
@@ -223,12 +218,14 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_image_is_cut_as_util_reads_it(tmp_path, name):
+def test_every_kind_of_image_is_cut_as_pillow_reads_it(tmp_path, name):
     path = write(tmp_path / "a" / name, KINDS[name][0], **KINDS[name][1])
     write(tmp_path / "b" / "1.png", noise(128, 128, 5))
     manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a", tmp_path / "b"), 1, 1, ("sr_x4",))
     tile = manifest["tiles"]["train"][0]
-    crop = util.read_image(path)[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
+    with Image.open(path) as image:
+        whole = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    crop = whole[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
     target = util.read_image(tmp_path / "set" / "train" / "hr" / "00000.png")
     assert (target == np.rot90(crop, tile["rotation"] // 90)).all()
 
@@ -239,6 +236,8 @@ def test_images_that_cannot_be_cut_are_skipped_and_counted(tmp_path):
     write(a / "deep" / "copy.png", noise(130, 130))
     write(a / "small.png", noise(127, 500))
     write(a / "float.tif", Image.fromarray(noise(150, 150)[..., 0].astype(np.float32)))
+    write(a / "pages.tif", Image.fromarray(noise(150, 150)), save_all=True,
+          append_images=[Image.fromarray(noise(160, 170, 1))])
     write(a / "truncated.png", noise(150, 150, 3))
     (a / "truncated.png").write_bytes((a / "truncated.png").read_bytes()[:30_000])
     (a / "text.jpg").write_text("not an image")
@@ -247,12 +246,13 @@ def test_images_that_cannot_be_cut_are_skipped_and_counted(tmp_path):
     manifest, _ = make(tmp_path, datasets.own_images(a, tmp_path / "b"), 5, 1)
     assert manifest["counts"]["train"]["skipped"] == {
         "identical to another": 1,
+        "of several pages": 1,
         "smaller than 128 pixels": 1,
         "unreadable": 3,
         "with 32-bit values": 1,
     }
     assert manifest["counts"]["train"]["n_images_used"] == 1
-    line = "train: skipped 6 of 7 images: 1 identical to another, 1 smaller than 128 pixels, 3 unreadable"
+    line = "train: skipped 7 of 8 images: 1 identical to another, 1 of several pages, 1 smaller than 128 pixels"
     assert any(text.startswith(line) for text in build.describe(manifest, tmp_path))
 
 
@@ -288,18 +288,54 @@ def test_a_sol_on_both_sides_is_refused():
         datasets.check_sols(train, test)
 
 
-@pytest.mark.parametrize(("n_images", "n_test"), [(2, 1), (6, 1), (16, 2)])
-def test_whole_images_are_held_out(tmp_path, n_images, n_test):
+@pytest.mark.parametrize("n_images", [2, 6, 16])
+def test_whole_images_are_held_out(tmp_path, n_images):
     for i in range(n_images):
         write(tmp_path / "a" / f"{i:02}.png", noise(128, 129, i))
     write(tmp_path / "a" / "copy.png", noise(128, 129, 0))
     write(tmp_path / "a" / "small.png", noise(10, 10))
     manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 100, 100, ("sr_x4",))
     used = {key: {tile["source"] for tile in manifest["tiles"][key]} for key in split.SPLITS}
-    assert len(used["train"]) == n_images - n_test
-    assert len(used["test"]) == n_test
+    assert len(used["train"]) + len(used["test"]) == n_images
+    assert 1 <= len(used["test"]) <= n_images / 2
     assert not used["train"] & used["test"]
     assert not {"copy.png", "00.png"} <= used["train"] | used["test"]
+
+
+def test_images_that_are_added_move_none_to_the_other_side(tmp_path):
+    def held(n):
+        side = split.Side([], [], [])
+        for i in range(n):
+            side.paths.append(Path(f"{i}.png"))
+            side.capacities.append(1)
+            side.looks.append(split.Look(128, 128, hashlib.sha256(bytes([i])).hexdigest()))
+        train, test = split.hold_out(side)
+        assert sorted(train.paths + test.paths) == sorted(side.paths)
+        return set(train.paths), set(test.paths)
+
+    train, test = held(60)
+    more_train, more_test = held(200)
+    assert train < more_train
+    assert test < more_test
+    assert 0.05 < len(more_test) / 200 < 0.15
+    for n in range(2, 60):  # of a few images none may be below the tenth: but nothing goes from training to test
+        before, after = held(n)[0], held(n + 1)[1]
+        assert len(before & after) == 0 or n < 3
+
+
+@pytest.mark.parametrize("dataset", ["one folder", "two folders"])
+def test_the_same_picture_in_another_format_is_the_same_picture(tmp_path, dataset):
+    test = tmp_path / ("a" if dataset == "one folder" else "b")
+    for i in range(6):
+        write(tmp_path / "a" / f"{i}.png", noise(140, 150, i)[..., : 1 if i == 5 else 3].squeeze())
+    write(test / "copy.bmp", noise(140, 150, 3))
+    write(test / "gray.bmp", noise(140, 150, 5)[..., :1].repeat(3, axis=-1))
+    if dataset == "two folders":
+        with pytest.raises(util.UserError, match=r"3\.png \(train\) and .*copy\.bmp \(test\) are the same"):
+            make(tmp_path, datasets.own_images(tmp_path / "a", test))
+        return
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 40, 10)
+    assert manifest["counts"]["train"]["skipped"] == {"identical to another": 2}
 
 
 def hide_tiles(path, how):
@@ -344,7 +380,7 @@ def test_one_image_cannot_be_split(tmp_path):
 def test_the_sample_needs_no_network():
     sources = datasets.open_sources(datasets.DATASETS["sample"], [], "unused")
     assert len(sources.train) + len(sources.test) == 14
-    split.check_no_leak(sources.train, sources.test)
+    split.check_no_leak(*map(split.survey, (sources.train, sources.test)))
     names = {path.stem for path in sources.train + sources.test}
     assert not names & {"motorcycle_right", "text", "page"}
 

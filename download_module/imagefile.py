@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from restore_module import imagefile_pillow, imagefile_tiff
+from download_module import imagefile_pillow, imagefile_tiff
 from util import ImageError, replacing
 
 FORMAT_OF_SUFFIX = {
@@ -183,9 +183,10 @@ def read_picture(path, allow_large=False):
         except PermissionError as error:
             raise ImageError(f"{path} may not be read: change its permissions") from error
         except ImageError as error:
-            raise ImageError(f"{path} {error}") from error
+            raise ImageError(f"{path} {error}", error.reason) from error
         except Image.DecompressionBombError as error:
-            raise ImageError(f"{path} is larger than is safe to decode: give --allow-large if you trust it") from error
+            raise ImageError(f"{path} is larger than is safe to decode: give --allow-large if you trust it",
+                             "larger than is safe to decode") from error
         except MemoryError as error:
             raise ImageError(f"{path} does not fit into memory: cut it into parts") from error
         except Exception as error:
@@ -197,6 +198,25 @@ def read_picture(path, allow_large=False):
     if expected != picture.format:
         picture.notes.append(f"its name says {expected} but it is a {picture.format} file: written as such")
     return picture
+
+
+def to_rgb8(picture):
+    """Return the colours of a picture as 8-bit RGB: uint8 (H, W, 3) in 0..255, without its alpha.
+
+    Gray is repeated over the channels, 16 bits are scaled to 8, inks become light. Data of other types raise
+    `ImageError`, because nothing says which of their values is black.
+    """
+    pixels = picture.pixels
+    if pixels.dtype == np.uint16:
+        pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)  # 65535 / 255
+    elif pixels.dtype != np.uint8:
+        raise ImageError(f"has values of type {pixels.dtype}: convert it to 8 or 16 bits", "with 32-bit values")
+    if pixels.shape[2] == 4:
+        size = pixels.shape[1::-1]
+        return np.asarray(Image.frombuffer("CMYK", size, np.ascontiguousarray(pixels), "raw").convert("RGB"))
+    if picture.zero_is_white:
+        pixels = 255 - pixels
+    return np.repeat(pixels, 3, axis=-1) if pixels.shape[2] == 1 else pixels
 
 
 def write_picture(path, picture):

@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
-from restore_module import imagefile_pillow
+from download_module import imagefile_pillow
 from util import ImageError
 
 MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
@@ -62,7 +62,8 @@ def read_tiff(path):
         else:
             samples, n_colours = _decode_with_pillow(path, page, facts)
         if samples.shape[2] - n_colours not in (0, 1):
-            raise ImageError(f"has {samples.shape[2]} channels: save the one to three that you want on their own")
+            raise ImageError(f"has {samples.shape[2]} channels: save the one to three that you want on their own",
+                             "of too many channels")
         nodata = _value(page, GDAL_NODATA, None)
     if nodata is not None:
         facts["hole_value"] = _as_sample(nodata, samples.dtype)
@@ -99,12 +100,14 @@ def _check(tif, page):
     """Refuse what is not one plain picture, or declares more than the file can hold."""
     n_pixels = int(page.imagewidth) * int(page.imagelength)  # damaged, either may be a tuple, and its product gigabytes
     if any(not other.subfiletype & 5 for other in itertools.islice(tif.pages, 1, None)):  # 1: reduced copy, 4: mask
-        raise ImageError(f"has {len(tif.pages)} pages: save the one you want as a file of its own")
+        raise ImageError(f"has {len(tif.pages)} pages: save the one you want as a file of its own", "of several pages")
     n_slices = max(page.shaped[1], (tif.imagej_metadata or {}).get("images", 1))
     if n_slices > 1:
-        raise ImageError(f"is a stack of {n_slices} pictures: save the one you want as a file of its own")
+        raise ImageError(f"is a stack of {n_slices} pictures: save the one you want as a file of its own",
+                         "of several pages")
     if page.samplesperpixel > 5:
-        raise ImageError(f"has {page.samplesperpixel} channels: save the one to three that you want on their own")
+        raise ImageError(f"has {page.samplesperpixel} channels: save the one to three that you want on their own",
+                             "of too many channels")
     if Image.MAX_IMAGE_PIXELS is not None and n_pixels > 2 * Image.MAX_IMAGE_PIXELS:  # where Pillow refuses, too
         raise Image.DecompressionBombError
     if page.is_tiled and page.tilewidth * page.tilelength > max(n_pixels, 4096**2):
