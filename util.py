@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".npz"}
 DATA_RANGE = 255
 # Of two 8-bit tiles that differ at all, the closest (128x128x3) are at 95.05 dB. Equal ones would be at
 # infinity, which no mean survives and no JSON holds, so they count as this.

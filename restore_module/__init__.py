@@ -1,0 +1,1 @@
+from restore_module.arrays import restore as restore

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,10 @@ from tqdm import tqdm
 
 import util
 from download_module import imagefile
-from download_module.degrade import resize, task_of, upscale
+from download_module.degrade import task_of
 from inception2_module import symmetries
 from restore_module import blocks
-
-BICUBIC_REACH = 3  # low-resolution pixels that an enlarged one depends on, and one to spare
+from restore_module.picture import restore_picture
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class Options:
     ensemble: bool = False
     trust_path: Path | None = None
     allow_large: bool = False
+    value_range: tuple[float, float] | None = None
+    set_range: tuple[float, float] | None = None  # of the set that the network was trained on
+    pages: bool = False
 
 
 def find_images(inputs, out_dir, on_error):
@@ -106,51 +109,37 @@ def restore_file(path, output_path, restore, reach, scale, options):
     """Restore one file, `scale` times as large, and say how fast that was."""
     if output_path.exists() and output_path.samefile(path):
         raise util.UserError(f"{path} would be overwritten: choose another --out")
-    picture = imagefile.read_picture(path, options.allow_large)
-    output = picture.blank(scale)
-    height, width = output.pixels.shape[:2]
-    trust = np.zeros((height, width), np.float32) if options.trust_path else None
-    pairs = list(zip(imagefile.planes(picture), imagefile.planes(output), strict=True))
-    n_blocks = np.prod([len(blocks.plan_blocks(-(-side // 16) * 16, reach)) for side in (height, width)])
-    began = time.perf_counter()
-    with tqdm(total=int(n_blocks) * len(pairs), unit="block", desc=path.name, dynamic_ncols=True,
-              mininterval=util.bar_interval()) as bar:
-        for source, target in pairs:
-            def write(rows, columns, values, target=target):
-                target.write(rows, columns, values[..., :3])
-                if trust is not None:
-                    trust[rows, columns] = np.maximum(trust[rows, columns], values[..., 3])
+    n_pages = imagefile.count_pages(path) if options.pages else 1
+    if n_pages > 1 and options.trust_path:
+        raise util.UserError(f"{path} has {n_pages} pages and --trust takes one picture: leave it out")
+    began, n_pixels, notes = time.perf_counter(), 0, {}
 
-            read = source.read if scale == 1 else enlarged(source, scale)
-            blocks.restore_blocks(restore, (height, width), read, write, reach, progress=bar.update)
-    imagefile.write_picture(output_path, output)
-    seconds = time.perf_counter() - began
-    print(f"{path} -> {output_path} ({width}x{height}, {height * width / 1e6 / seconds:.2f} megapixels a second)")
-    for note in output.notes:
+    def restored(page=None):
+        nonlocal n_pixels
+        picture = imagefile.read_picture(path, options.allow_large, options.value_range, page)
+        if options.value_range is None:
+            picture.take_range(options.set_range)
+        name = path.name if page is None else f"{path.name}, page {page + 1} of {n_pages}"
+        bar = partial(tqdm, unit="block", desc=name, dynamic_ncols=True, mininterval=util.bar_interval())
+        output, trust = restore_picture(picture, restore, reach, scale, options.trust_path is not None, bar)
+        n_pixels += output.pixels.shape[0] * output.pixels.shape[1]
+        notes.update(dict.fromkeys(output.notes))
+        return output, trust
+
+    if n_pages > 1:
+        imagefile.write_pages(output_path, (restored(page)[0] for page in range(n_pages)), n_pages)
+        size, trust = f"{n_pages} pages", None
+    else:
+        output, trust = restored()
+        imagefile.write_picture(output_path, output)
+        size = f"{output.pixels.shape[1]}x{output.pixels.shape[0]}"
+    speed = n_pixels / 1e6 / (time.perf_counter() - began)
+    print(f"{path} -> {output_path} ({size}, {speed:.2f} megapixels a second)")
+    for note in notes:
         print(f"{path}: {note}")
     if trust is not None:
         save_trust(options.trust_path, trust)
         print(f"written: {options.trust_path}")
-
-
-def enlarged(plane, scale):
-    """Return a function that reads a plane as if it were enlarged by the bicubic filter of training."""
-    height, width = plane.picture.pixels.shape[:2]
-
-    def read(rows, columns):
-        spans = []
-        for wanted, length in ((rows, height), (columns, width)):
-            start = max(wanted.start // scale - BICUBIC_REACH, 0)
-            spans.append(slice(start, min(-(-wanted.stop // scale) + BICUBIC_REACH, length)))
-        small = plane.read(*spans)
-        if plane.picture.pixels.dtype == np.uint8:  # rounded and clipped as the tiles of the training were
-            large = upscale(util.to_uint8(small), scale).astype(np.float32) / util.DATA_RANGE
-        else:
-            large = resize(small, small.shape[0] * scale, small.shape[1] * scale)
-        top, left = (wanted.start - span.start * scale for wanted, span in zip((rows, columns), spans, strict=True))
-        return large[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
-
-    return read
 
 
 def save_trust(path, trust):
