@@ -80,11 +80,16 @@ def read_tiff(path, page_number=None):
             samples, n_colours = _decode_with_pillow(path, page, facts)
             extra = [2] * (samples.shape[2] - n_colours)  # Pillow has divided premultiplied colours by their alpha
         # 0: a band of its own; 1: alpha that the colours are multiplied by; 2: alpha, as is what nobody knows.
-        metadata["extrasamples"] = [kind if kind in (0, 1, 2) else 2 for kind in extra]
-        facts["has_alpha"], facts["premultiplied"] = bool(extra and extra[-1]), extra[-1:] == [1]
-        if samples.shape[2] < n_colours or any(extra[:-1]) or samples.shape[2] - facts["has_alpha"] > MAX_CHANNELS:
-            what = f"{samples.shape[2]} channels{', alpha not the last' if any(extra[:-1]) else ''}"
-            raise ImageError(f"has {what}: save up to {MAX_CHANNELS} of them on their own", "of too many channels")
+        extra = metadata["extrasamples"] = [kind if kind in (0, 1, 2) else 2 for kind in extra]
+        facts["has_alpha"] = any(extra)
+        if samples.shape[2] < n_colours or samples.shape[2] - any(extra) > MAX_CHANNELS:
+            raise ImageError(f"has {samples.shape[2]} channels: save up to {MAX_CHANNELS} of them on their own",
+                             "of too many channels")
+        if any(extra):
+            alpha = next(i for i, kind in enumerate(extra) if kind)
+            facts["premultiplied"] = extra[alpha] == 1
+            metadata["alpha_at"] = n_colours + alpha  # GDAL may put bands behind it
+            samples = _with_channel_moved(samples, metadata["alpha_at"], -1)
         nodata = _value(page, GDAL_NODATA, None)
     if nodata is not None:
         facts["hole_value"] = _as_sample(nodata, samples.dtype)
@@ -95,6 +100,8 @@ def write_tiff(path, picture, page=0, n_pages=1):
     """Write a TIFF file, or one page of it, like the one that was read: type, byte order, tags, EXIF (of one page)."""
     metadata, order = picture.metadata, picture.metadata["byteorder"]
     samples = picture.samples()
+    if picture.alpha is not None:
+        samples = _with_channel_moved(samples, -1, metadata["alpha_at"])
     options = {}
     if metadata["extrasamples"]:
         options["extrasamples"] = metadata["extrasamples"]
@@ -116,6 +123,14 @@ def write_tiff(path, picture, page=0, n_pages=1):
     )
     if ifds:
         _add_ifds(path, ifds, order)
+
+
+def _with_channel_moved(samples, here, there):
+    """Move a channel of (H, W, S); a copy only where it moves."""
+    n = samples.shape[2]
+    order = list(range(n))
+    order.insert(there % n, order.pop(here % n))
+    return samples if order == list(range(n)) else samples[..., order]
 
 
 def _check(tif, page, page_number):
