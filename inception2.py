@@ -83,7 +83,7 @@ def build_parser():
                          help="mean of 8 turned and mirrored runs: 8 times slower, a little better")
     restore.add_argument("--trust", type=Path, metavar="FILE",
                          help="map of how uncertain each pixel is: a picture with a colour bar, or .npy in gray levels")
-    restore.add_argument("--range", type=float, nargs=2, metavar=("LOW", "HIGH"),
+    restore.add_argument("--range", type=util.finite, nargs=2, metavar=("LOW", "HIGH"),
                          help="the values that the network sees as black and white (default: 0 255 for 8 bits; the "
                               "range of the values, without a few outliers, for deeper images and data)")
     restore.add_argument("--pages", action="store_true", help="restore each page of a TIFF file of several")

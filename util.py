@@ -8,6 +8,7 @@ import errno
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import signal
@@ -140,6 +141,7 @@ def number(convert, check, what):
     return parse
 
 
+finite = number(float, math.isfinite, "a number")
 positive_int = number(int, lambda value: value > 0, "a whole number above 0")
 seed = number(int, lambda value: 0 <= value < 2**31, "a whole number in 0..2147483647")
 

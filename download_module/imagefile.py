@@ -251,23 +251,36 @@ def count_pages(path):
         return 1
 
 
-def to_rgb8(picture):
-    """Return the colours of a picture as 8-bit RGB: uint8 (H, W, 3) in 0..255, without its alpha.
+def to_cut(picture):
+    """Return what tiles are cut from: the values of a picture, and where there are none.
 
-    Gray is repeated over the channels, 16 bits are scaled to 8, inks become light. Data of other types raise
-    `ImageError`, because nothing says which of their values is black.
+    Inks become RGB, and "zero is white" becomes black.
+
+    Returns
+    -------
+    pixels : array (H, W, 1) or (H, W, 3) of the type of the file
+    missing : bool array (H, W), or None
+        Holes, and what is more transparent than not.
+
+    Raises
+    ------
+    ImageError
+        When the channels are neither one nor three that belong together.
     """
-    pixels = picture.pixels
-    if pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)  # 65535 / 255
-    elif pixels.dtype != np.uint8:
-        raise ImageError(f"has values of type {pixels.dtype}: convert it to 8 or 16 bits", "with 32-bit values")
-    if pixels.shape[2] == 4:
-        size = pixels.shape[1::-1]
-        return np.asarray(Image.frombuffer("CMYK", size, np.ascontiguousarray(pixels), "raw").convert("RGB"))
-    if picture.zero_is_white:
-        pixels = 255 - pixels
-    return np.repeat(pixels, 3, axis=-1) if pixels.shape[2] == 1 else pixels
+    pixels, n_channels = picture.pixels, picture.pixels.shape[2]
+    if n_channels == picture.n_colours == 4 and pixels.dtype == np.uint8:
+        data = np.ascontiguousarray(pixels)
+        pixels = np.asarray(Image.frombuffer("CMYK", pixels.shape[1::-1], data, "raw", "CMYK", 0, 1).convert("RGB"))
+    elif n_channels not in (1, 3) or n_channels != picture.n_colours:
+        raise ImageError(f"has {n_channels} channels: save the one, or the three of RGB, that you want on their own",
+                         f"of {n_channels} channels")
+    elif picture.zero_is_white and pixels.dtype.kind == "u":
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    missing = None if picture.holes is None else picture.holes.any(axis=-1)
+    if picture.alpha is not None and picture.alpha.any():
+        hidden = picture.alpha < picture.alpha.max() / 2
+        missing = hidden if missing is None else missing | hidden
+    return pixels, missing
 
 
 def write_picture(path, picture):

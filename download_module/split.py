@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from download_module.imagefile import read_picture, to_rgb8
+from download_module.imagefile import read_picture, robust_range, to_cut
 from download_module.workers import results
 from util import ImageError, UserError, sha256_of
 
@@ -18,13 +18,37 @@ TEST_SHARE = 0.1  # of the images of a user without a test folder
 
 
 @dataclass(frozen=True)
+class Form:
+    """What all tiles of a set have in common.
+
+    Attributes
+    ----------
+    size : int, of a side, in pixels
+    dtype : str, type of the values
+    channels : int, 1 or 3
+    low, high : float, the values that a network sees as 0 and 1
+    """
+
+    size: int = TILE_SIZE
+    dtype: str = "uint8"
+    channels: int = 3
+    low: float = 0.0
+    high: float = 255.0
+
+
+@dataclass(frozen=True)
 class Look:
-    """What is known of an image before it is cut."""
+    """What is known of an image before it is cut. Of what nobody looked at, nothing is known from `pixels` on."""
 
     height: int = 0
     width: int = 0
-    pixels: str | None = None  # digest of what it shows, None: not looked at
     reason: str | None = None  # why it cannot be cut
+    pixels: str | None = None  # digest of what it shows
+    dtype: str = "uint8"
+    channels: int = 3
+    low: float = 0.0
+    high: float = 255.0
+    n_free: int | None = None  # positions without a hole; None: all
 
 
 @dataclass
@@ -45,12 +69,19 @@ class Side:
         return f"skipped {self.skipped.total()} of {len(self.paths)} images: {reasons}"
 
 
-def n_positions(height, width):
+def n_positions(height, width, size=TILE_SIZE):
     """Number of crops that an image has; turning it by 90 degrees changes nothing."""
-    return max(height - TILE_SIZE + 1, 0) * max(width - TILE_SIZE + 1, 0)
+    return max(height - size + 1, 0) * max(width - size + 1, 0)
 
 
-def look_at_header(path):
+def free_positions(missing, size):
+    """Return the numbers, row by row, of the crops in which nothing of `missing`, bool (H, W), lies."""
+    sums = np.pad(np.cumsum(np.cumsum(missing, axis=0, dtype=np.int64), axis=1), ((1, 0), (1, 0)))
+    inside = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
+    return np.flatnonzero(inside == 0)
+
+
+def look_at_header(path, _size):
     """Look without decoding: enough for the images of an archive that others have checked."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
@@ -64,36 +95,48 @@ def look_at_header(path):
     return Look(height, width)
 
 
-def look_at_pixels(path):
+def look_at_pixels(path, size):
     """Read an image, to know whether it can be cut and to tell it from others whatever their files are."""
     try:
-        pixels = to_rgb8(read_picture(path))
+        pixels, missing = to_cut(read_picture(path))
     except ImageError as error:
         return Look(reason=error.reason)
-    digest = hashlib.sha256(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-    return Look(*pixels.shape[:2], digest, "of one colour" if (pixels == pixels[0, 0]).all() else None)
+    height, width, channels = pixels.shape
+    low, high = (0.0, 255.0) if pixels.dtype == np.uint8 else robust_range(
+        pixels, None if missing is None else np.broadcast_to(missing[..., None], pixels.shape))
+    n_free = None if missing is None or min(height, width) < size else len(free_positions(missing, size))
+    if n_free == 0:
+        reason = f"with holes or transparent pixels in every {size}x{size} of it"
+    else:
+        reason = "of one colour" if (pixels == pixels[0, 0]).all() else None
+    shown = pixels[..., :1] if (pixels == pixels[..., :1]).all() else pixels  # gray may be stored as RGB
+    content = np.ascontiguousarray(shown).tobytes() + (b"" if missing is None else missing.tobytes())
+    digest = hashlib.sha256(f"{shown.shape} {shown.dtype}".encode() + content).hexdigest()
+    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free)
 
 
-def survey(paths, look=look_at_header, pool=None):
+def survey(paths, look=look_at_header, pool=None, size=TILE_SIZE):
     """Look at all images: a `Side` in which too small, unreadable and repeated ones have no tiles."""
-    side = Side(list(paths), [], dict(results(pool, _numbered, [(i, look, path) for i, path in enumerate(paths)])))
-    side.looks = [side.looks[i] for i in range(len(side.paths))]
+    side = Side(list(paths), [], [])
+    looks = dict(results(pool, _numbered, [(i, look, path, size) for i, path in enumerate(paths)]))
+    side.looks = [looks[i] for i in range(len(looks))]
     repeated = {i for group in _alike(side.paths, side.looks) for i in group[1:]}
     for i, one in enumerate(side.looks):
         reason = one.reason
-        if reason is None and min(one.height, one.width) < TILE_SIZE:
-            reason = f"smaller than {TILE_SIZE} pixels"
+        if min(one.height, one.width) < size and (reason is None or one.height):
+            reason = f"smaller than {size} pixels"
         if reason is None and i in repeated:
             reason = "identical to another"
         if reason:
             side.skipped[reason] += 1
-        side.capacities.append(0 if reason else n_positions(one.height, one.width))
+        n_free = n_positions(one.height, one.width, size) if one.n_free is None else one.n_free
+        side.capacities.append(0 if reason else n_free)
     return side
 
 
 def _numbered(job):
-    number, look, path = job
-    return number, look(path)
+    number, look, path, size = job
+    return number, look(path, size)
 
 
 def _alike(paths, looks):
@@ -121,7 +164,7 @@ def check_no_leak(train, test):
             raise UserError(f"{here} (train) and {there} (test) are the same image: remove one of them")
 
 
-def hold_out(side):
+def hold_out(side, size=TILE_SIZE):
     """Split one side in two (train, test) by whole images.
 
     Whether an image is for the test is decided by its own pixels: those whose digest, read as a fraction, is below
@@ -135,8 +178,8 @@ def hold_out(side):
     if len(usable) < 2:
         skipped = f" ({side.describe_skipped()})" if side.skipped else ""
         raise UserError(
-            f"{len(usable)} image of at least {TILE_SIZE}x{TILE_SIZE} was found and two are needed, one of them for "
-            f"the test, that can be read and show more than one colour{skipped}: add images"
+            f"{len(usable)} image of at least {size}x{size} was found and two are needed, one of them for the test, "
+            f"that can be read and show more than one colour{skipped}: add images, or cut smaller tiles with --tile"
         )
     lowest, *between, _ = sorted(usable, key=usable.get)
     test = {lowest, *(i for i in between if usable[i] < TEST_SHARE)}
@@ -145,3 +188,28 @@ def hold_out(side):
                    for chosen in sides)
     train.skipped = side.skipped
     return train, held
+
+
+def form_of(sides, size, value_range=None):
+    """Return the `Form` of the tiles of (train, test), images that somebody has looked at.
+
+    Their values are kept. The range is `value_range` or, from the lowest to the highest, that of the ranges of the
+    training images, each without its outliers (`imagefile.robust_range`); 8 bits have 0..255.
+
+    Raises `UserError` when the images are of several types, or 8-bit ones are to have another range.
+    """
+    used = [[one for one, n in zip(side.looks, side.capacities, strict=True) if n] for side in sides]
+    looks = [*used[0], *used[1]]
+    types = Counter(one.dtype for one in looks)
+    if len(types) > 1:
+        found = ", ".join(f"{n} of {dtype}" for dtype, n in types.most_common())
+        raise UserError(f"the images are of several types ({found}): give each type a folder and a data set of its own")
+    if not looks:  # cutting finds the words for that
+        return Form(size)
+    dtype, channels = looks[0].dtype, max(one.channels for one in looks)
+    if dtype == "uint8":
+        if value_range:
+            raise UserError("--range is for values deeper than 8 bits, these images have 0..255: leave it out")
+        return Form(size, channels=channels)
+    low, high = value_range or (min(one.low for one in used[0] or looks), max(one.high for one in used[0] or looks))
+    return Form(size, dtype, channels, float(low), float(high))

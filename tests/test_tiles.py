@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
+from skimage import data
 
 import util
-from download_module import build, datasets, disk, split, tiles, workers
+from download_module import build, datasets, disk, imagefile, split, tiles, workers
 from download_module.degrade import degrade
 from inception2_module import tileset
 from wi2_paper.benchmarks import tiles as benchmark
@@ -204,7 +206,6 @@ KINDS = {
     "exactly_128.png": (Image.fromarray(noise(128, 128)), {}),
     "cmyk.jpg": (Image.fromarray(noise(150, 140)).convert("CMYK"), {}),
     "palette.png": (Image.fromarray(noise(150, 140)).convert("P"), {}),
-    "palette_transparent.png": (Image.fromarray(noise(150, 140)).convert("P"), {"transparency": 3}),
     "gray.png": (Image.fromarray(noise(150, 140)[..., 0]), {}),
     "alpha.png": (Image.fromarray(noise(150, 140)).convert("RGBA"), {}),
     "gray_alpha.png": (Image.fromarray(noise(150, 140)).convert("LA"), {}),
@@ -235,7 +236,9 @@ def test_images_that_cannot_be_cut_are_skipped_and_counted(tmp_path):
     write(a / "good.png", noise(130, 130))
     write(a / "deep" / "copy.png", noise(130, 130))
     write(a / "small.png", noise(127, 500))
-    write(a / "float.tif", Image.fromarray(noise(150, 150)[..., 0].astype(np.float32)))
+    Image.fromarray(np.dstack([noise(150, 150), np.tile([255, 0], (150, 75)).astype(np.uint8)])).save(a / "holes.png")
+    tifffile.imwrite(a / "bands.tif", noise(150, 150)[..., [0, 1, 2, 0, 1]], photometric="rgb", metadata=None,
+                     extrasamples=["unspecified", "unspecified"], planarconfig="contig")
     write(a / "pages.tif", Image.fromarray(noise(150, 150)), save_all=True,
           append_images=[Image.fromarray(noise(160, 170, 1))])
     write(a / "truncated.png", noise(150, 150, 3))
@@ -247,12 +250,13 @@ def test_images_that_cannot_be_cut_are_skipped_and_counted(tmp_path):
     assert manifest["counts"]["train"]["skipped"] == {
         "identical to another": 1,
         "of several pages": 1,
+        "of too many channels": 1,
         "smaller than 128 pixels": 1,
         "unreadable": 3,
-        "with 32-bit values": 1,
+        "with holes or transparent pixels in every 128x128 of it": 1,
     }
     assert manifest["counts"]["train"]["n_images_used"] == 1
-    line = "train: skipped 7 of 8 images: 1 identical to another, 1 of several pages, 1 smaller than 128 pixels"
+    line = "train: skipped 8 of 9 images: 1 identical to another, 1 of several pages, 1 of too many"
     assert any(text.startswith(line) for text in build.describe(manifest, tmp_path))
 
 
@@ -308,7 +312,7 @@ def test_images_that_are_added_move_none_to_the_other_side(tmp_path):
         for i in range(n):
             side.paths.append(Path(f"{i}.png"))
             side.capacities.append(1)
-            side.looks.append(split.Look(128, 128, hashlib.sha256(bytes([i])).hexdigest()))
+            side.looks.append(split.Look(128, 128, None, hashlib.sha256(bytes([i])).hexdigest()))
         train, test = split.hold_out(side)
         assert sorted(train.paths + test.paths) == sorted(side.paths)
         return set(train.paths), set(test.paths)
@@ -336,6 +340,149 @@ def test_the_same_picture_in_another_format_is_the_same_picture(tmp_path, datase
         return
     manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 40, 10)
     assert manifest["counts"]["train"]["skipped"] == {"identical to another": 2}
+
+
+# Values deeper than 8 bits, one channel, holes ----------------------------------------------------------------------
+
+
+def maps(folder, convert, suffix, n=6):
+    """Write photographs of scikit-image as others store them."""
+    folder.mkdir()
+    for i, name in enumerate(("camera", "coins", "moon", "brick", "grass", "gravel")[:n]):
+        values = convert(getattr(data, name)()[:200, :180])
+        path = folder / f"{i}{suffix}"
+        if suffix == ".npy":
+            np.save(path, values)
+        elif suffix == ".npz":
+            np.savez(path, values=values)
+        else:
+            tifffile.imwrite(path, values, metadata=None)
+    return datasets.own_images(folder)
+
+
+DEEP = {
+    "12 bits": (lambda image: image.astype(np.uint16) * 16, ".tif", "uint16", (0, 4080)),
+    "elevation": (lambda image: image.astype(np.float32) * 4 - 500, ".tif", "float32", (-500, 520)),
+    "int16": (lambda image: image.astype(np.int16) - 100, ".npy", "int16", (-100, 155)),
+    "float64": (lambda image: image / 255, ".npz", "float64", (0, 1)),
+    "big endian": (lambda image: image.astype(">u2"), ".npy", "uint16", (0, 255)),
+}
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_tiles_of_deep_values_keep_them(tmp_path, kind):
+    convert, suffix, dtype, (low, high) = DEEP[kind]
+    sources = maps(tmp_path / "a", convert, suffix)
+    manifest, _ = make(tmp_path, sources, 12, 4, None)
+    assert (manifest["dtype"], manifest["channels"], manifest["tile_size"]) == (dtype, 1, 128)
+    assert low <= manifest["low"] < low + (high - low) / 8
+    assert high - (high - low) / 8 < manifest["high"] <= high
+    assert manifest["tasks"] == ["sr_x4", "sr_x8"]  # a sigma of 64 is one of gray levels
+    for key in split.SPLITS:
+        for k, tile in enumerate(manifest["tiles"][key]):
+            target = tiles.read_tile(tmp_path / "set" / key / "hr" / f"{k:05d}.npy")
+            source = imagefile.read_picture(tmp_path / "a" / tile["source"]).pixels
+            crop = source[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
+            np.testing.assert_array_equal(target, np.rot90(crop, tile["rotation"] // 90))
+            assert (target.dtype, target.shape) == (dtype, (128, 128, 1))
+            degraded = tiles.read_tile(tmp_path / "set" / key / "sr_x4" / f"{k:05d}.npy")
+            np.testing.assert_array_equal(degraded, degrade(target, "sr_x4", None))
+    assert {tile["rotation"] for tile in manifest["tiles"]["test"]} == {0}  # people look at them
+    assert any("noise is in these units" in line for line in build.describe(manifest, "set"))
+    assert make(tmp_path, sources, 12, 4, None) == (manifest, True)
+
+
+def test_planar_colours_of_16_bits_are_cut_as_they_are(tmp_path):
+    (tmp_path / "a").mkdir()
+    for i in range(3):
+        image = noise(150, 160, i).astype(np.uint16) * 200 + 37
+        tifffile.imwrite(tmp_path / "a" / f"{i}.tif", np.moveaxis(image, -1, 0), photometric="rgb",
+                         planarconfig="separate", byteorder=">")
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 1, 1, ("noise_s500",))
+    tile = manifest["tiles"]["test"][0]
+    source = noise(150, 160, int(tile["source"][0])).astype(np.uint16) * 200 + 37
+    target, noisy = (tiles.read_tile(tmp_path / "set" / "test" / name / "00000.npy") for name in ("hr", "noise_s500"))
+    np.testing.assert_array_equal(target, source[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128])
+    assert 350 < np.std(noisy.astype(float) - target) < 510
+    assert manifest["low"] <= noisy.min() < noisy.max() <= manifest["high"]
+
+
+def test_gray_of_8_bits_is_one_channel(tmp_path):
+    sources = maps(tmp_path / "a", lambda image: image, ".tif")
+    manifest, _ = make(tmp_path, sources, 6, 2)
+    assert (manifest["dtype"], manifest["channels"], manifest["low"], manifest["high"]) == ("uint8", 1, 0, 255)
+    with Image.open(tmp_path / "set" / "train" / "noise_s64" / "00000.png") as image:
+        assert image.mode == "L"
+    assert tiles.read_tile(tmp_path / "set" / "train" / "hr" / "00000.png").shape == (128, 128, 1)
+    write(tmp_path / "a" / "colour.png", noise(150, 150))  # beside colours gray is colour too
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 6, 2)
+    assert manifest["channels"] == 3
+    assert all(tiles.read_tile(path).shape == (128, 128, 3) for path in (tmp_path / "set").rglob("*.png"))
+
+
+def test_the_range_may_be_given(tmp_path):
+    sources = maps(tmp_path / "a", *DEEP["12 bits"][:2])
+    manifest, _ = make(tmp_path, sources, value_range=(0, 4095))
+    assert (manifest["low"], manifest["high"]) == (0, 4095)
+    assert make(tmp_path, sources)[1]  # whatever the range
+    assert not make(tmp_path, sources, value_range=(0, 65535))[1]
+    with pytest.raises(util.UserError, match="--range is for values deeper than 8 bits"):
+        make(tmp_path, maps(tmp_path / "b", lambda image: image, ".tif"), name="other", value_range=(0, 100))
+
+
+def test_images_of_several_types_are_refused(tmp_path):
+    maps(tmp_path / "a", *DEEP["12 bits"][:2])
+    write(tmp_path / "a" / "eight.png", noise(150, 150))
+    with pytest.raises(util.UserError, match=r"several types \(6 of uint16, 1 of uint8\)"):
+        make(tmp_path, datasets.own_images(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("kind", ["holes", "transparent"])
+def test_no_tile_has_a_hole_or_a_transparent_pixel(tmp_path, kind):
+    (tmp_path / "a").mkdir()
+    for i in range(4):
+        image = noise(300, 310, i)
+        image[100:140, 130 + i : 170] = 0
+        if kind == "holes":
+            heat = image[..., 0].astype(np.float32) + 1
+            np.save(tmp_path / "a" / f"{i}.npy", np.where(image.any(axis=-1), heat, np.nan))
+        else:
+            alpha = 255 * image.any(axis=-1, keepdims=True).astype(np.uint8)
+            write(tmp_path / "a" / f"{i}.png", np.concatenate([image, alpha], axis=-1))
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 100, 20, ("sr_x4",))
+    assert manifest["counts"]["train"]["made"] == 100
+    for tile in (tile for key in split.SPLITS for tile in manifest["tiles"][key]):
+        i = int(tile["source"][0])
+        assert not (tile["y"] < 140 and tile["y"] + 128 > 100 and tile["x"] < 170 and tile["x"] + 128 > 130 + i)
+
+
+def test_an_image_of_which_a_few_places_are_free_gives_these(tmp_path):
+    for i in range(2):
+        image = np.dstack([noise(140, 140, i), np.full((140, 140), 255, np.uint8)])
+        image[130:, :, 3] = 0
+        write(tmp_path / "ab"[i] / "0.png", image)
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a", tmp_path / "b"), 1000, 10)
+    assert manifest["counts"]["train"]["distinct"] == 3 * 13
+
+
+def test_small_images_give_small_tiles(tmp_path):
+    for i in range(4):
+        write(tmp_path / "a" / f"{i}.png", noise(90, 120, i))
+    sources = datasets.own_images(tmp_path / "a")
+    with pytest.raises(util.UserError, match=r"4 smaller than 128 pixels\): .* --tile"):
+        make(tmp_path, sources)
+    manifest, _ = make(tmp_path, sources, size=64)
+    assert manifest["tile_size"] == 64
+    assert all(tiles.read_tile(path).shape == (64, 64, 3) for path in (tmp_path / "set").rglob("*.png"))
+    assert not make(tmp_path, sources, size=48)[1]
+
+
+def test_reasons_are_in_the_sentence(tmp_path):
+    (tmp_path / "a").mkdir()
+    for i in range(6):
+        tifffile.imwrite(tmp_path / "a" / f"{i}.tif", noise(5 * 150, 160, i)[..., 0].reshape(5, 150, 160))
+    with pytest.raises(util.UserError, match=r"skipped 6 of 6 images: 6 of several pages\): add images"):
+        make(tmp_path, datasets.own_images(tmp_path / "a"))
 
 
 def hide_tiles(path, how):
