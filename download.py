@@ -14,11 +14,13 @@ from pathlib import Path
 import util
 from download_module import build, datasets
 from download_module.degrade import DEFAULT_TASKS, EXAMPLES, task_of
+from download_module.split import TILE_SIZE
 from util import UserError
 
 N_OWN = {"train": 1_000, "test": 100}
 N_MOST = 100_000  # the names of tiles have five digits
 count = util.number(int, lambda n: 1 <= n <= N_MOST, f"a whole number from 1 to {N_MOST}")
+tile_side = util.number(int, lambda n: 32 <= n <= 512 and n % 16 == 0, "a multiple of 16 from 32 to 512")
 
 
 def main():
@@ -37,12 +39,17 @@ def parse():
     add = parser.add_argument
     add("--dataset", metavar="NAME", help="sample, div2k or mars (default: div2k and mars); or a name for --images")
     add("--images", metavar="DIR", help="cut your own images, at any depth of this folder, instead of a known data set")
-    add("--test-images", metavar="DIR", help="images for the test (default: one in ten of --images is held out)")
+    add("--test-images", metavar="DIR", help="images for the test (default: one in ten of --images, by its pixels)")
     add("--n-train", type=count, metavar="N", help="training tiles (default: up to 10,000; sample 100, own: 1,000)")
     add("--n-test", type=count, metavar="N", help="test tiles (default: up to 1,000; sample 24, own images 100)")
     of = f"degradations, steps joined by + such as {' '.join(EXAMPLES)} (default: {' '.join(DEFAULT_TASKS)})"
-    add("--tasks", nargs="+", metavar="TASK", default=DEFAULT_TASKS, help=of)
-    add("--seed", type=util.seed, default=0, help="of crops, rotations, noise and hold-out (default: %(default)s)")
+    add("--tasks", nargs="+", metavar="TASK", help=of)
+    add("--tile", type=tile_side, default=TILE_SIZE, metavar="N",
+        help="side of a tile in pixels, a multiple of 16 from 32 to 512: small ones for small images (default: 128)")
+    add("--range", type=util.finite, nargs=2, metavar=("LOW", "HIGH"),
+        help="with --images deeper than 8 bits: the values that a network sees as 0 and 1 (default: those that the "
+             "training images have, without outliers)")
+    add("--seed", type=util.seed, default=0, help="of crops, rotations and noise (default: %(default)s)")
     add("--archives", metavar="DIR", help="take the archives from this folder instead of the network")
     add("--out", metavar="DIR", default="datasets", help="folder of all data sets (default: %(default)s)")
     unverified = "use archives whose size or SHA-256 is not the published one; the manifest says so"
@@ -56,14 +63,18 @@ def parse():
 
 def check(options):
     """Raise `UserError` for values that cannot work, before anything is fetched."""
-    for task in options.tasks:
+    for task in options.tasks or ():
         task_of(task)
     for name in ("archives", "images", "test_images"):
         value = getattr(options, name)
         if value is not None and not Path(value).is_dir():
             raise UserError(f"{value} is not a folder: check --{name.replace('_', '-')}")
     known = " ".join(datasets.DATASETS)
+    if options.range and not options.range[0] < options.range[1]:
+        raise UserError("--range {:g} {:g} is no range: give the lower value first".format(*options.range))
     if options.images is None:
+        if options.range:
+            raise UserError("--range is for your own images: give them with --images")
         if options.test_images is not None:
             raise UserError("--test-images needs --images: give the training images too")
         if options.dataset is not None and options.dataset not in datasets.DATASETS:
@@ -90,8 +101,10 @@ def build_wish(options, n_default):
     given = {"train": options.n_train, "test": options.n_test}
     return build.Wish(
         n={key: n_default[key] if n is None else n for key, n in given.items()},
-        tasks=tuple(dict.fromkeys(options.tasks)),
+        tasks=tuple(dict.fromkeys(options.tasks)) if options.tasks else None,
         seed=options.seed,
+        size=options.tile,
+        value_range=options.range and tuple(options.range),
         repeat=options.repeat,
         exact=frozenset(key for key, n in given.items() if n is not None),
     )

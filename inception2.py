@@ -83,6 +83,10 @@ def build_parser():
                          help="mean of 8 turned and mirrored runs: 8 times slower, a little better")
     restore.add_argument("--trust", type=Path, metavar="FILE",
                          help="map of how uncertain each pixel is: a picture with a colour bar, or .npy in gray levels")
+    restore.add_argument("--range", type=util.finite, nargs=2, metavar=("LOW", "HIGH"),
+                         help="the values that the network sees as black and white (default: 0 255 for 8 bits; the "
+                              "range of the values, without a few outliers, for deeper images and data)")
+    restore.add_argument("--pages", action="store_true", help="restore each page of a TIFF file of several")
     restore.add_argument("--allow-large", action="store_true",
                          help="also read images above Pillow's limit against decompression bombs")
 
@@ -161,9 +165,13 @@ def subset_suffix(data, test_tiles):
 
 
 def run_restore(options):
+    if options.range and not options.range[0] < options.range[1]:
+        low, high = options.range
+        raise util.UserError(f"--range {low:g} {high:g} is no range: give the lower value first")
     model_path, known = networkfile.find_weights(options.weights)
     model = networkfile.load_model(model_path)
-    chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large)
+    chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large,
+                           options.range, known.get("range"), options.pages)
     files.restore_files(options.images, options.out, lambda x: np.asarray(model.predict_on_batch(x)),
                         known.get("task"), chosen)
 

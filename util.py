@@ -5,7 +5,10 @@ Arrays are batch first, `(N, H, W, C)`, uint8 in 0..255 unless a docstring says 
 
 import argparse
 import errno
+import hashlib
+import itertools
 import json
+import math
 import os
 import re
 import signal
@@ -16,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from skimage.metrics import structural_similarity
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".npz"}
 DATA_RANGE = 255
 # Of two 8-bit tiles that differ at all, the closest (128x128x3) are at 95.05 dB. Equal ones would be at
 # infinity, which no mean survives and no JSON holds, so they count as this.
@@ -31,7 +34,11 @@ class UserError(Exception):
 
 
 class ImageError(UserError):
-    """An image file that cannot be used."""
+    """An image file that cannot be used; `reason` is what is said where such files are counted: "3 unreadable"."""
+
+    def __init__(self, text, reason="unreadable"):
+        super().__init__(text)
+        self.reason = reason
 
 
 def run_cli(main):
@@ -41,6 +48,9 @@ def run_cli(main):
     Ctrl-C, 141 when the reader of the output has gone. Expected errors print one sentence on stderr and no
     traceback; a bug keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files need not be UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except BrokenPipeError:  # whoever read the output has gone, `... | head` for one
@@ -131,6 +141,7 @@ def number(convert, check, what):
     return parse
 
 
+finite = number(float, math.isfinite, "a number")
 positive_int = number(int, lambda value: value > 0, "a whole number above 0")
 seed = number(int, lambda value: 0 <= value < 2**31, "a whole number in 0..2147483647")
 
@@ -140,16 +151,20 @@ def bar_interval():
     return 0.1 if sys.stderr.isatty() else 30
 
 
+_temporary_names = itertools.count()
+
+
 @contextmanager
 def replacing(path):
     """Yield a temporary path beside `path` that takes its place only if the block ends well.
 
     Whoever reads `path` sees the old file or the whole new one, never half of it; after an exception the
-    temporary file is gone and `path` is as it was. The suffix stays, because writers choose by it.
+    temporary file is gone and `path` is as it was. The suffix stays, because writers choose by it; the rest of the
+    name does not, because `path` may have the longest one that the file system allows.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{os.getpid()}-{next(_temporary_names)}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -182,33 +197,17 @@ def check_writable(directory):
         pass
 
 
-def to_rgb(image):
-    """Convert a Pillow image of any 8- or 16-bit mode to a uint8 array (H, W, 3) in 0..255.
-
-    EXIF orientation is applied, gray is repeated over the channels, alpha is dropped, 16-bit gray is scaled
-    to 8 bits. A 32-bit integer or float image raises `ImageError`: its range is not known.
-    """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        gray = np.asarray(image).astype(np.float64) / 257  # 65535 / 255
-        return np.repeat(np.rint(gray).astype(np.uint8)[..., None], 3, axis=-1)
-    if image.mode in ("I", "F"):
-        raise ImageError(f"32-bit images (mode {image.mode}) have no known range: convert it to 8 or 16 bits")
-    return np.asarray(image.convert("RGB"))
-
-
 def read_image(path):
-    """Read an image file as a uint8 array (H, W, 3), see `to_rgb`; an unusable file raises `ImageError`."""
+    """Read an 8-bit image that this program wrote: uint8 (H, W, 3). Files of others: imagefile.read_picture.
+
+    A broken file raises `ImageError`.
+    """
     try:
         with Image.open(path) as image:
-            return to_rgb(image)
+            return np.asarray(image.convert("RGB"))
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist: check the path") from error
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} is larger than Pillow decodes safely: cut it into parts") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         if getattr(error, "errno", None) in _FILE_SYSTEM_ERRORS:
             raise
         raise ImageError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
@@ -221,19 +220,67 @@ def write_image(path, array):
         Image.fromarray(array).save(temporary, compress_level=1)
 
 
-def list_images(directory):
+def list_images(directory, skip=None, on_error=None):
     """Return the sorted paths of all image files under `directory`, at any depth.
 
-    Raises `UserError` when there is no such folder or it holds no image.
+    Links to folders are followed, and no folder is entered twice. The `._` files of Macs are passed over; what bears
+    the name of an image and is no file (a pipe, a link to nowhere) gets a sentence on stderr.
+
+    Parameters
+    ----------
+    directory : path
+    skip : path, optional
+        A folder below `directory` that is not entered.
+    on_error : function of a sentence, optional
+        Called for each folder that may not be read, which otherwise raises `UserError`.
+
+    Raises
+    ------
+    UserError
+        When there is no such folder or it holds no image.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory} is not a folder: check the path")
-    paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    entered = {_identity(skip)} - {_identity(directory)} if skip and Path(skip).is_dir() else set()
+    paths, folders, links = [], [directory], []
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)  # so that a folder goes by its own name, not a link's
+        try:
+            if (identity := _identity(folder)) in entered:
+                continue
+            entered.add(identity)
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except PermissionError as error:
+            sentence = f"{folder} may not be read: change its permissions or leave it out"
+            if on_error is None:
+                raise UserError(sentence) from error
+            on_error(sentence)
+            continue
+        for entry in entries:
+            path = folder / entry.name
+            if path.is_dir():
+                (links if entry.is_symlink() else folders).append(path)
+            elif path.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith("._"):
+                if path.is_file():
+                    paths.append(path)
+                else:
+                    print(f"{path} is no file, or a link to nowhere: passed over", file=sys.stderr)
     if not paths:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"{directory} holds no image ({known}): check the path")
-    return paths
+    return sorted(paths)
+
+
+def _identity(folder):
+    status = Path(folder).stat()
+    return status.st_dev, status.st_ino
+
+
+def sha256_of(path):
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def to_uint8(restored):

@@ -16,10 +16,11 @@ import PIL
 from tqdm import tqdm
 
 from download_module import disk, split, tiles, workers
-from util import UserError, check_writable, read_json, write_json
+from download_module.degrade import DEFAULT_TASKS, task_of
+from util import UserError, check_writable, read_json, sha256_of, write_json
 
 FORMAT = 1  # raise it when the same seed gives other tiles: sets of another format are made anew
-FEW_TILES = 200  # up to here they are cut in this process: starting others takes as long
+FEW = 200  # tiles, or images to look at: up to here in this process, for starting others takes as long
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ class Wish:
     """What is asked for. `exact` names the sides on which fewer tiles than asked for are an error."""
 
     n: dict  # side -> number of tiles
-    tasks: tuple
+    tasks: tuple | None  # None: those of `default_tasks`
     seed: int = 0
+    size: int = split.TILE_SIZE
+    value_range: tuple | None = None
     repeat: bool = False
     exact: frozenset = frozenset()
 
@@ -75,19 +78,21 @@ def make_set(out, name, sources, wish, n_workers=None, progress=None):
 def _make(folder, sources, wish, listing, differences, n_workers, progress):
     """Cut both sides beside `folder` and put them in its place; say so first when a set is there already."""
     name = folder.name
-    sides = _survey(sources, wish.seed)
-    if differences:
-        print(f"{folder} is made anew, what is wanted differs: {'; '.join(differences)}", file=sys.stderr)
     partial = _beside(folder, "partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     if n_workers is None:
-        n_workers = (os.cpu_count() or 1) if sum(wish.n.values()) > FEW_TILES else 1
+        n_images = 0 if sources.is_known else len([*sources.train, *(sources.test or ())])
+        n_workers = (os.cpu_count() or 1) if max(sum(wish.n.values()), n_images) > FEW else 1
     made = {}
     try:
         with (
             tqdm(total=0, desc=name, unit="tile", disable=None if progress is None else not progress) as bar,
             workers.worker_pool(n_workers) as pool,
         ):
+            sides, form = _survey(sources, wish, pool)
+            tasks = wish.tasks or default_tasks(form.dtype)
+            if differences:
+                tqdm.write(f"{folder} is made anew, what is wanted differs: {'; '.join(differences)}", sys.stderr)
             for i, (key, side) in enumerate(zip(split.SPLITS, sides, strict=True)):
                 made[key] = tiles.cut_side(
                     side,
@@ -95,13 +100,16 @@ def _make(folder, sources, wish, listing, differences, n_workers, progress):
                     wish.n[key],
                     partial / key,
                     seed=wish.seed,
-                    tasks=wish.tasks,
+                    tasks=tasks,
+                    form=form,
+                    upright=key == "test" and not sources.is_known,  # people look at them
                     repeat=wish.repeat,
                     require=key in wish.exact,
                     pool=pool,
                     bar=bar,
                 )
         manifest = _manifest(name, sources, wish, listing, dict(zip(split.SPLITS, sides, strict=True)), made)
+        manifest |= _described(form, tasks)
         write_json(partial / "manifest.json", manifest)
         _swap(partial, folder)
     finally:
@@ -140,8 +148,13 @@ def _compare(folder, wish, archives, listing):
     differences = []
     if manifest["seed"] != wish.seed:
         differences.append(f"seed {wish.seed}, not {manifest['seed']}")
-    if not set(wish.tasks) <= set(manifest["tasks"]):
-        differences.append(f"tasks {' '.join(wish.tasks)}, not {' '.join(manifest['tasks'])}")
+    tasks = wish.tasks or default_tasks(manifest.get("dtype", "uint8"))
+    if not set(tasks) <= set(manifest["tasks"]):
+        differences.append(f"tasks {' '.join(tasks)}, not {' '.join(manifest['tasks'])}")
+    if wish.size != manifest.get("tile_size", split.TILE_SIZE):
+        differences.append(f"tiles of {wish.size} pixels, not {manifest['tile_size']}")
+    if wish.value_range and list(wish.value_range) != [manifest.get("low"), manifest.get("high")]:
+        differences.append("the range {:g} {:g}".format(*wish.value_range))
     if not (
         listing in (None, manifest["listing_sha256"])
         and len(archives) == len(manifest["archives"])
@@ -152,7 +165,7 @@ def _compare(folder, wish, archives, listing):
         counts = manifest["counts"][key]
         if not _has_enough(counts, wish, key):
             differences.append(f"{wish.n[key]} {key} tiles, not {counts['made']}")
-        elif not _has_files(folder / key, counts, wish.tasks, manifest["tasks"]):
+        elif not _has_files(folder / key, counts, tasks, manifest["tasks"]):
             differences.append(f"all {key} tiles, and some are lost")
     return manifest, differences
 
@@ -226,24 +239,30 @@ def listing_of(sources):
     digest = hashlib.sha256()
     for root, paths in ((sources.train_root, sources.train), (sources.test_root, sources.test or ())):
         for path in paths:
-            content = path.stat().st_size if sources.archives else _digest(path)
-            digest.update(f"{path.relative_to(root).as_posix()}\t{content}\n".encode())
+            content = path.stat().st_size if sources.archives else sha256_of(path)
+            digest.update(f"{path.relative_to(root).as_posix()}\t{content}\n".encode(errors="surrogateescape"))
         digest.update(b"\n")
     return digest.hexdigest()
 
 
-def _digest(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def default_tasks(dtype):
+    """The tasks of a set for which none are given: a sigma of 64 means nothing where values are not gray levels."""
+    return DEFAULT_TASKS if dtype == "uint8" else tuple(task for task in DEFAULT_TASKS if not task_of(task).is_noisy)
 
 
-def _survey(sources, seed):
-    """The sides of the split, checked for leaks."""
-    train = split.survey(sources.train)
+def _survey(sources, wish, pool):
+    """The sides of the split, checked for leaks, and the form of their tiles."""
+    if sources.is_known:
+        sides = [split.survey(paths, pool=pool, size=wish.size) for paths in (sources.train, sources.test)]
+        split.check_no_leak(*sides)
+        return sides, split.Form(wish.size)
+    train = split.survey(sources.train, split.look_at_pixels, pool, wish.size)
     if sources.test is None:
-        return split.hold_out(train, seed)  # copies have no tiles, so none can be on the other side
-    split.check_no_leak(sources.train, sources.test)
-    return train, split.survey(sources.test)
+        sides = split.hold_out(train, wish.size)  # copies have no tiles, so none can be on the other side
+    else:
+        sides = train, split.survey(sources.test, split.look_at_pixels, pool, wish.size)
+        split.check_no_leak(*sides)
+    return sides, split.form_of(sides, wish.size, wish.value_range)
 
 
 def _manifest(name, sources, wish, listing, sides, made):
@@ -264,8 +283,6 @@ def _manifest(name, sources, wish, listing, sides, made):
         "format": FORMAT,
         "name": name,
         "seed": wish.seed,
-        "tile_size": split.TILE_SIZE,
-        "tasks": list(wish.tasks),
         "verified": all(a["verified"] for a in sources.archives) if sources.archives else None,
         "counts": counts,
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__},
@@ -280,6 +297,19 @@ def _manifest(name, sources, wish, listing, sides, made):
             ]
             for key, (placed, _) in made.items()
         },
+    }
+
+
+def _described(form, tasks):
+    """What the manifest says of the tiles: `low` and `high` are the values that a network sees as 0 and 1."""
+    return {
+        "tile_size": form.size,
+        "tasks": list(tasks),
+        "dtype": form.dtype,
+        "channels": form.channels,
+        "low": form.low,
+        "high": form.high,
+        "noise_unit": "gray levels of 0..255" if form.dtype == "uint8" else "units of the data",
     }
 
 
@@ -301,6 +331,9 @@ def describe(manifest, folder):
     counts = manifest["counts"]
     sizes = " and ".join(f"{c['made']} {key}" for key, c in counts.items())
     lines = [f"{folder}: {sizes} tiles, from {' and '.join(str(c['n_images_used']) for c in counts.values())} images"]
+    if manifest.get("dtype", "uint8") != "uint8":
+        lines.append(f"values of {manifest['dtype']}, {manifest['low']:g} to {manifest['high']:g} are what a network "
+                     "sees as 0 to 1 (--range), noise is in these units")
     for key, c in counts.items():
         if c["skipped"]:
             reasons = ", ".join(f"{n} {reason}" for reason, n in c["skipped"].items())

@@ -30,6 +30,7 @@ class Sources:
     test: list[Path] | None
     train_root: Path  # the manifest names an image relative to its root
     test_root: Path | None
+    is_known: bool = False  # a set of `DATASETS`: its images are fixed, and not looked at before they are cut
     archives: tuple = ()  # of the dicts that `fetch` returns
     licence: str = "that of its owner"
     citation: str = ""
@@ -199,7 +200,7 @@ def open_sources(dataset, got, out, progress=True):
     folders = [unpack.extract(path, Path(out) / "_sources" / path.stem, progress) for path, _ in got]
     train, test, train_root, test_root = dataset.list_sides(*folders)
     archives = tuple(facts for _, facts in got)
-    return Sources(train, test, train_root, test_root, archives, dataset.licence, dataset.citation)
+    return Sources(train, test, train_root, test_root, True, archives, dataset.licence, dataset.citation)
 
 
 def own_images(images_dir, test_dir=None):

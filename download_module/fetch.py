@@ -7,7 +7,6 @@ complete, `NAME.part` (what has arrived), `.part.etag` (which version of the ser
 `.part.lock` (empty).
 """
 
-import hashlib
 import os
 import random
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 import requests
 
 from download_module.disk import byte_bar, check_disk, lock, size_of
-from util import UserError, replacing
+from util import UserError, replacing, sha256_of
 
 TIMEOUT = (15, 60)  # seconds: to connect, and between two pieces of the answer
 N_RETRIES = 6  # in a row without a new byte; the waits between them add up to about a minute
@@ -65,7 +64,7 @@ def fetch(url, path, n_bytes, sha256=None, progress=True):
         with _beside(part, ".lock").open("w") as lock_file:
             lock(lock_file, path)
             _download(url, part, n_bytes, bool(sha256), progress)
-            found = _digest(part)
+            found = sha256_of(part)
             if expected not in (None, found):
                 _discard(part)
                 source = "published" if sha256 else f"recorded in {_beside(path, '.sha256')}"
@@ -187,7 +186,7 @@ def _checksum(path):
     record = _beside(path, ".sha256")
     if record.is_file() and record.stat().st_mtime_ns == path.stat().st_mtime_ns:
         return _recorded(path)
-    return _digest(path)
+    return sha256_of(path)
 
 
 def _recorded(path):
@@ -210,11 +209,6 @@ def _record(path, digest, measured):
     with replacing(record) as temporary:
         temporary.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
         os.utime(temporary, ns=(time_ns, time_ns))
-
-
-def _digest(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _discard(part):

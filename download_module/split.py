@@ -1,22 +1,54 @@
 """Which images of a folder can be cut, and on which side they are: train and test never share an image."""
 
 import hashlib
-import struct
 import warnings
-import zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import islice
 
 import numpy as np
 from PIL import Image
 
-from util import ImageError, UserError, read_image
+from download_module.imagefile import read_picture, robust_range, to_cut
+from download_module.workers import results
+from util import ImageError, UserError, sha256_of
 
 TILE_SIZE = 128
 SPLITS = ("train", "test")
-# What Pillow raises for a broken file. (PermissionError is an OSError too, and not the file's fault.)
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+TEST_SHARE = 0.1  # of the images of a user without a test folder
+
+
+@dataclass(frozen=True)
+class Form:
+    """What all tiles of a set have in common.
+
+    Attributes
+    ----------
+    size : int, of a side, in pixels
+    dtype : str, type of the values
+    channels : int, 1 or 3
+    low, high : float, the values that a network sees as 0 and 1
+    """
+
+    size: int = TILE_SIZE
+    dtype: str = "uint8"
+    channels: int = 3
+    low: float = 0.0
+    high: float = 255.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of an image before it is cut. Of what nobody looked at, nothing is known from `pixels` on."""
+
+    height: int = 0
+    width: int = 0
+    reason: str | None = None  # why it cannot be cut
+    pixels: str | None = None  # digest of what it shows
+    dtype: str = "uint8"
+    channels: int = 3
+    low: float = 0.0
+    high: float = 255.0
+    n_free: int | None = None  # positions without a hole; None: all
 
 
 @dataclass
@@ -25,101 +57,159 @@ class Side:
 
     paths: list
     capacities: list  # distinct positions of each image, at most
+    looks: list
     skipped: Counter = field(default_factory=Counter)  # reason -> number of images
     n_constant: int = 0  # crops of one colour that were passed over
 
     def describe_skipped(self):
-        """Return "12 of 3746 images: 10 smaller than 128 pixels, 2 unreadable", or nothing."""
+        """Return "skipped 12 of 3746 images: 10 smaller than 128 pixels, 2 unreadable", or nothing."""
         if not self.skipped:
             return ""
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(self.skipped.items()))
         return f"skipped {self.skipped.total()} of {len(self.paths)} images: {reasons}"
 
 
-def n_positions(height, width):
+def n_positions(height, width, size=TILE_SIZE):
     """Number of crops that an image has; turning it by 90 degrees changes nothing."""
-    return max(height - TILE_SIZE + 1, 0) * max(width - TILE_SIZE + 1, 0)
+    return max(height - size + 1, 0) * max(width - size + 1, 0)
 
 
-def survey(paths):
-    """Look at the headers: a `Side` in which too small, unreadable and repeated images have no tiles."""
-    side = Side(list(paths), [])
-    first = {path: same[0] for same in same_files(paths) for path in same[1:]}
-    for path in side.paths:
-        try:
-            with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-                width, height = image.size
-                reason = "with 32-bit values" if image.mode in ("I", "F") else None
-        except PermissionError:
-            raise
-        except Image.DecompressionBombError:
-            reason, width, height = "larger than Pillow decodes safely", 0, 0
-        except UNREADABLE:
-            reason, width, height = "unreadable", 0, 0
-        if reason is None and min(width, height) < TILE_SIZE:
-            reason = f"smaller than {TILE_SIZE} pixels"
-        if reason is None and path in first:
+def free_positions(missing, size):
+    """Return the numbers, row by row, of the crops in which nothing of `missing`, bool (H, W), lies."""
+    sums = np.pad(np.cumsum(np.cumsum(missing, axis=0, dtype=np.int64), axis=1), ((1, 0), (1, 0)))
+    inside = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
+    return np.flatnonzero(inside == 0)
+
+
+def look_at_header(path, _size):
+    """Look without decoding: enough for the images of an archive that others have checked."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            width, height = image.size
+    except PermissionError:
+        raise
+    except Image.DecompressionBombError:
+        return Look(reason="larger than is safe to decode")
+    except (OSError, SyntaxError, ValueError):
+        return Look(reason="unreadable")
+    return Look(height, width)
+
+
+def look_at_pixels(path, size):
+    """Read an image, to know whether it can be cut and to tell it from others whatever their files are."""
+    try:
+        pixels, missing = to_cut(read_picture(path))
+    except ImageError as error:
+        return Look(reason=error.reason)
+    height, width, channels = pixels.shape
+    low, high = (0.0, 255.0) if pixels.dtype == np.uint8 else robust_range(
+        pixels, None if missing is None else np.broadcast_to(missing[..., None], pixels.shape))
+    n_free = None if missing is None or min(height, width) < size else len(free_positions(missing, size))
+    if n_free == 0:
+        reason = f"with holes or transparent pixels in every {size}x{size} of it"
+    else:
+        reason = "of one colour" if (pixels == pixels[0, 0]).all() else None
+    shown = pixels[..., :1] if (pixels == pixels[..., :1]).all() else pixels  # gray may be stored as RGB
+    content = np.ascontiguousarray(shown).tobytes() + (b"" if missing is None else missing.tobytes())
+    digest = hashlib.sha256(f"{shown.shape} {shown.dtype}".encode() + content).hexdigest()
+    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free)
+
+
+def survey(paths, look=look_at_header, pool=None, size=TILE_SIZE):
+    """Look at all images: a `Side` in which too small, unreadable and repeated ones have no tiles."""
+    side = Side(list(paths), [], [])
+    looks = dict(results(pool, _numbered, [(i, look, path, size) for i, path in enumerate(paths)]))
+    side.looks = [looks[i] for i in range(len(looks))]
+    repeated = {i for group in _alike(side.paths, side.looks) for i in group[1:]}
+    for i, one in enumerate(side.looks):
+        reason = one.reason
+        if min(one.height, one.width) < size and (reason is None or one.height):
+            reason = f"smaller than {size} pixels"
+        if reason is None and i in repeated:
             reason = "identical to another"
         if reason:
             side.skipped[reason] += 1
-        side.capacities.append(0 if reason else n_positions(height, width))
+        n_free = n_positions(one.height, one.width, size) if one.n_free is None else one.n_free
+        side.capacities.append(0 if reason else n_free)
     return side
 
 
-def same_files(paths):
-    """Return the groups of files with the same bytes, each group in the order of `paths`."""
-    by_size = defaultdict(list)
-    for path in paths:
-        by_size[path.stat().st_size].append(path)
-    by_content = defaultdict(list)
-    for size, group in by_size.items():
-        for path in group if len(group) > 1 else ():  # a size of its own is a content of its own
-            with path.open("rb") as file:
-                by_content[size, hashlib.file_digest(file, "sha256").digest()].append(path)
-    return [group for group in by_content.values() if len(group) > 1]
+def _numbered(job):
+    number, look, path, size = job
+    return number, look(path, size)
+
+
+def _alike(paths, looks):
+    """Groups of the numbers of images that show the same or, where nobody looked, whose files are the same."""
+    sizes = Counter(path.stat().st_size for path, one in zip(paths, looks, strict=True) if one.pixels is None)
+    groups = defaultdict(list)
+    for i, (path, one) in enumerate(zip(paths, looks, strict=True)):
+        if one.pixels is not None:
+            groups[one.pixels].append(i)
+        elif sizes[path.stat().st_size] > 1:  # a size of its own is a content of its own
+            groups[sha256_of(path)].append(i)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def check_no_leak(train, test):
-    """Raise `UserError` when a file, by its place or its bytes, is on both sides."""
-    of_test = set(test)
-    for path in train:
+    """Raise `UserError` when an image, by its place or by what it shows, is on both sides (of two `Side`s)."""
+    of_test = set(test.paths)
+    for path in train.paths:
         if path in of_test:
             raise UserError(f"{path} is on the train and on the test side: take it out of one of them")
-    for group in same_files([*train, *test]):
-        there = [path for path in group if path in of_test]
-        here = [path for path in group if path not in of_test]
-        if here and there:
-            raise UserError(f"{here[0]} (train) and {there[0]} (test) are the same image: remove one of them")
+    paths = [*train.paths, *test.paths]
+    for group in _alike(paths, [*train.looks, *test.looks]):
+        if group[0] < len(train.paths) <= group[-1]:
+            here, there = paths[group[0]], paths[group[-1]]
+            raise UserError(f"{here} (train) and {there} (test) are the same image: remove one of them")
 
 
-def hold_out(side, seed):
-    """Split one side in two (train, test) by whole images: one in ten, at least one, is for the test.
+def hold_out(side, size=TILE_SIZE):
+    """Split one side in two (train, test) by whole images.
+
+    Whether an image is for the test is decided by its own pixels: those whose digest, read as a fraction, is below
+    `TEST_SHARE`. So images that are added later move none to the other side, with one exception that no set of a few
+    images can do without: where none is below, the lowest is for the test, until one below is added; and where all
+    are, the highest is for the training.
 
     Images that cannot be used stay in train, to be counted there. Raises `UserError` below two usable images.
     """
-    usable = [path for path, capacity in zip(side.paths, side.capacities, strict=True) if capacity]
-    n_test = max(1, round(0.1 * len(usable)))
-    # A good header may open a broken file, or one of one colour: only decoding tells. The last one is for train.
-    chosen = np.random.default_rng([seed, len(SPLITS)]).permutation(len(usable))
-    shown = list(islice((usable[i] for i in chosen if _shows_something(usable[i])), n_test + 1))
-    if len(shown) < 2:
+    usable = {i: int(one.pixels, 16) / 16**64 for i, one in enumerate(side.looks) if side.capacities[i]}
+    if len(usable) < 2:
+        skipped = f" ({side.describe_skipped()})" if side.skipped else ""
         raise UserError(
-            f"{len(shown)} image of at least {TILE_SIZE}x{TILE_SIZE} was found and two are needed, one of them "
-            "for the test, that can be read and show more than one colour: add images"
+            f"{len(usable)} image of at least {size}x{size} was found and two are needed, one of them for the test, "
+            f"that can be read and show more than one colour{skipped}: add images, or cut smaller tiles with --tile"
         )
-    test = set(shown[: min(n_test, len(shown) - 1)])
-    rest = [(p, c) for p, c in zip(side.paths, side.capacities, strict=True) if p not in test]
-    held = [(p, c) for p, c in zip(side.paths, side.capacities, strict=True) if p in test]
-    return Side(*map(list, zip(*rest, strict=True)), side.skipped), Side(*map(list, zip(*held, strict=True)))
+    lowest, *between, _ = sorted(usable, key=usable.get)
+    test = {lowest, *(i for i in between if usable[i] < TEST_SHARE)}
+    sides = [[i for i in range(len(side.paths)) if (i in test) == wanted] for wanted in (False, True)]
+    train, held = (Side(*([values[i] for i in chosen] for values in (side.paths, side.capacities, side.looks)))
+                   for chosen in sides)
+    train.skipped = side.skipped
+    return train, held
 
 
-def _shows_something(path):
-    """Whether an image can be decoded and is not of one colour."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            image = read_image(path)
-    except PermissionError:
-        raise
-    except (ImageError, *UNREADABLE):
-        return False
-    return bool((image != image[0, 0]).any())
+def form_of(sides, size, value_range=None):
+    """Return the `Form` of the tiles of (train, test), images that somebody has looked at.
+
+    Their values are kept. The range is `value_range` or, from the lowest to the highest, that of the ranges of the
+    training images, each without its outliers (`imagefile.robust_range`); 8 bits have 0..255.
+
+    Raises `UserError` when the images are of several types, or 8-bit ones are to have another range.
+    """
+    used = [[one for one, n in zip(side.looks, side.capacities, strict=True) if n] for side in sides]
+    looks = [*used[0], *used[1]]
+    types = Counter(one.dtype for one in looks)
+    if len(types) > 1:
+        found = ", ".join(f"{n} of {dtype}" for dtype, n in types.most_common())
+        raise UserError(f"the images are of several types ({found}): give each type a folder and a data set of its own")
+    if not looks:  # cutting finds the words for that
+        return Form(size)
+    dtype, channels = looks[0].dtype, max(one.channels for one in looks)
+    if dtype == "uint8":
+        if value_range:
+            raise UserError("--range is for values deeper than 8 bits, these images have 0..255: leave it out")
+        return Form(size, channels=channels)
+    low, high = value_range or (min(one.low for one in used[0] or looks), max(one.high for one in used[0] or looks))
+    return Form(size, dtype, channels, float(low), float(high))

@@ -1,4 +1,4 @@
-"""Cut source images into 128x128 tiles and write them, with their degraded twins, as a data set.
+"""Cut source images into tiles and write them, with their degraded twins, as a data set.
 
 First a plan is made, then it is cut. Tile k depends on the seed, the side and the sorted list of images only:
 not on how many tiles are made (the first n of many are the n-tile set) nor on how many processes make them.
@@ -6,7 +6,6 @@ not on how many tiles are made (the first n of many are the n-tile set) nor on h
 """
 
 import shutil
-import warnings
 import zlib
 from collections import Counter, defaultdict
 from contextlib import closing
@@ -15,14 +14,16 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from download_module.degrade import degrade
-from download_module.split import SPLITS, TILE_SIZE, UNREADABLE
+from download_module.imagefile import read_picture, to_cut
+from download_module.split import SPLITS, Form, free_positions
 from download_module.workers import results, stopping
-from util import UserError, to_rgb
+from util import ImageError, UserError
 
 TILES_A_JOB, JOBS_AN_IMAGE = 100, 16  # an image with many tiles is decoded several times, to use all cores
+FORM = Form()  # 8-bit RGB
 FEW_POSITIONS = 2**16  # up to here all positions of an image are shuffled; beyond, drawn until new
 
 
@@ -37,6 +38,8 @@ class Job:
     split: int
     seed: int
     tasks: tuple
+    form: Form = FORM
+    upright: bool = False  # turn no tile, except to repeat it
     write: bool = True  # False: only find out whether the image has that many tiles
 
 
@@ -50,14 +53,18 @@ class Done:
     unreadable: bool = False
 
 
-def positions(seed, split, image, height, width):
-    """Yield all distinct crops of an image as (y, x, rotation), rotation counting quarter turns."""
+def positions(seed, split, image, height, width, size=FORM.size, missing=None):
+    """Yield all distinct crops of an image as (y, x, rotation), rotation counting quarter turns.
+
+    Crops in which something of `missing`, bool (height, width), lies are left out.
+    """
     rng = np.random.default_rng([seed, split, image])
-    n_y, n_x = height - TILE_SIZE + 1, width - TILE_SIZE + 1
-    n = n_y * n_x
+    n_y, n_x = height - size + 1, width - size + 1
+    free = None if missing is None else free_positions(missing, size)
+    n = n_y * n_x if free is None else len(free)
     drawn = _draw_new(rng, n) if n > FEW_POSITIONS else _with_rotations(rng, rng.permutation(n))
     for position, rotation in drawn:
-        y, x = divmod(position, n_x)
+        y, x = divmod(position if free is None else int(free[position]), n_x)
         yield y, x, rotation
 
 
@@ -98,26 +105,25 @@ def noise_rng(seed, split, k, task):
 def cut(job):
     """Cut, degrade and write the tiles of one job; the image is decoded once. Returns a `Done`."""
     try:
-        image = _decode(job.path)
-    except PermissionError:
-        raise
-    except UNREADABLE:
+        image, missing = to_cut(read_picture(job.path))
+    except ImageError:
         return Done(job.image, 0, False, unreadable=True)
+    size = job.form.size
     wanted = defaultdict(list)
     for k, j, turn in job.tiles:
         wanted[j].append((k, turn))
     last, places, n_usable, n_constant = max(wanted), [], 0, 0
-    for y, x, rotation in positions(job.seed, job.split, job.image, image.height, image.width):
-        crop = to_rgb(image.crop((x, y, x + TILE_SIZE, y + TILE_SIZE)))
+    for y, x, rotation in positions(job.seed, job.split, job.image, *image.shape[:2], size, missing):
+        crop = image[y : y + size, x : x + size]
         if _is_constant(crop):  # nothing to restore, and its PSNR is infinite
-            if not n_constant and _is_constant(to_rgb(image)):
+            if not n_constant and _is_constant(image):
                 break
             n_constant += 1
             continue
         for k, turn in wanted.get(n_usable, ()):
-            turns = (rotation + turn) % 4
+            turns = (turn if job.upright else rotation + turn) % 4
             if job.write:
-                _write_tile(job, k, np.ascontiguousarray(np.rot90(crop, turns)))
+                _write_tile(job, k, np.rot90(crop, turns))
             places.append((k, y, x, 90 * turns))
         n_usable += 1
         if n_usable > last or stopping():
@@ -125,37 +131,46 @@ def cut(job):
     return Done(job.image, n_usable, n_usable > last, tuple(places), n_constant)
 
 
-def _decode(path):
-    """Open and decode an image, upright. Only crops become arrays: that spares two copies of the whole."""
-    with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        image.load()
-    image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}  # no EXIF in the crops
-    return image
-
-
 def _is_constant(pixels):
     return (pixels == pixels[0, 0]).all()
 
 
 def _write_tile(job, k, target):
-    _save(job.folder / "hr" / tile_name(k), target)
+    form = job.form
+    target = np.ascontiguousarray(target if target.shape[2] == form.channels else target.repeat(form.channels, axis=-1))
+    name = tile_name(k, form.dtype)
+    _save(job.folder / "hr" / name, target)
     for task in job.tasks:
-        degraded = degrade(target, task, noise_rng(job.seed, job.split, k, task))
-        _save(job.folder / task / tile_name(k), degraded)
+        rng = noise_rng(job.seed, job.split, k, task)
+        _save(job.folder / task / name, degrade(target, task, rng, form.low, form.high))
 
 
-def tile_name(k):
-    return f"{k:05d}.png"
+def tile_name(k, dtype="uint8"):
+    """The name of tile k: 8 bits are PNG files, all other types `.npy`, whose values come back as they were."""
+    return f"{k:05d}{'.png' if dtype == 'uint8' else '.npy'}"
 
 
 def _save(path, array):
+    if path.suffix == ".npy":
+        np.save(path, array, allow_pickle=False)
+        return
     # Not util.write_image: the whole set is renamed when complete, so no file needs a rename of its own. Huffman
     # codes alone take two thirds of the time of level 1 and give no larger files of degraded photographs.
-    Image.fromarray(array).save(path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
+    image = Image.fromarray(array if array.shape[2] == 3 else array[..., 0])
+    image.save(path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
 
 
-def cut_side(side, split, n, folder, *, seed, tasks, repeat=False, require=False, pool=None, bar=None):
+def read_tile(path):
+    """Read a tile: array (H, W, C) of the type of its set, C = 1 or 3."""
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False)
+    with Image.open(path) as image:
+        tile = np.asarray(image)
+    return tile if tile.ndim == 3 else tile[..., None]
+
+
+def cut_side(side, split, n, folder, *, seed, tasks, form=FORM, upright=False, repeat=False,
+             require=False, pool=None, bar=None):
     """Plan and cut one side of a set into `folder`/hr and `folder`/<task>.
 
     Parameters
@@ -163,6 +178,8 @@ def cut_side(side, split, n, folder, *, seed, tasks, repeat=False, require=False
     side : split.Side; its capacities and skips are corrected by what the decoding finds
     split : 0 for train, 1 for test
     n : tiles wanted; where there are fewer distinct ones, all of them are made
+    form : split.Form of the tiles
+    upright : turn no tile, except to repeat it
     repeat : go on with the other rotations of the same places when the distinct ones are used up
     require : raise when n is out of reach
     pool : from `workers.worker_pool`
@@ -181,7 +198,7 @@ def cut_side(side, split, n, folder, *, seed, tasks, repeat=False, require=False
     n_before, total_before = (bar.n, bar.total) if bar is not None else (0, 0)
     while True:
         distinct = plan_tiles(order, side.capacities, n)
-        _check_enough(side, SPLITS[split], len(distinct), n, repeat, require)
+        _check_enough(side, SPLITS[split], len(distinct), n, repeat, require, form.size)
         tiles = repeat_tiles(distinct, n) if repeat else [(i, j, 0) for i, j in distinct]
         for name in ("hr", *tasks):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -189,7 +206,7 @@ def cut_side(side, split, n, folder, *, seed, tasks, repeat=False, require=False
         if bar is not None:
             bar.n, bar.total = n_before, total_before + len(tiles)
             bar.refresh()
-        jobs = _make_jobs(side, tiles, folder, split, seed, tuple(tasks))
+        jobs = _make_jobs(side, tiles, folder, split, seed, tuple(tasks), form, upright)
         done = _cut_all(pool, jobs, bar)
         if done is not None:
             break
@@ -211,17 +228,18 @@ def repeat_tiles(distinct, n):
     return [(*distinct[k % d], k // d) for k in range(min(n, 4 * d))]
 
 
-def _check_enough(side, name, n_distinct, n, repeat, require):
+def _check_enough(side, name, n_distinct, n, repeat, require, size):
     if not n_distinct:
         why = side.describe_skipped() or "there is no image"
-        raise UserError(f"no {name} tile can be cut ({why}): give images of at least {TILE_SIZE}x{TILE_SIZE}")
+        raise UserError(f"no {name} tile can be cut ({why}): give images of at least {size}x{size}, or "
+                        "cut smaller tiles with --tile")
     n_most = 4 * n_distinct if repeat else n_distinct
     if require and n > n_most:
         hint = "ask for fewer" if repeat else "ask for fewer, or let --repeat add their other rotations"
         raise UserError(f"{n} {name} tiles are wanted and {n_distinct} distinct ones can be cut: {hint}")
 
 
-def _make_jobs(side, tiles, folder, split, seed, tasks):
+def _make_jobs(side, tiles, folder, split, seed, tasks, form, upright):
     """Group tiles by image, the images in the order in which they come."""
     of_image = defaultdict(list)
     for k, (image, j, turn) in enumerate(tiles):
@@ -231,7 +249,7 @@ def _make_jobs(side, tiles, folder, split, seed, tasks):
         size = max(TILES_A_JOB, ceil(len(mine) / JOBS_AN_IMAGE))
         for start in range(0, len(mine), size):
             part = tuple(mine[start : start + size])
-            jobs.append(Job(side.paths[image], image, part, folder, split, seed, tasks))
+            jobs.append(Job(side.paths[image], image, part, folder, split, seed, tasks, form, upright))
     return jobs
 
 

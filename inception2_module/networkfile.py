@@ -1,6 +1,5 @@
 """A network on disk: find it, load it, save it, run it on tiles."""
 
-import hashlib
 import zipfile
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def find_weights(name):
     card_path = WEIGHTS / f"{name}.json"
     if util.is_plain_name(name) and card_path.exists():
         card, path = util.read_json(card_path), WEIGHTS / f"{name}.keras"
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
+        if not path.is_file() or util.sha256_of(path) != card["sha256"]:
             raise util.UserError(f"{path} is missing or not the file of its card: restore it with git checkout weights")
         return path, card
     if not path.exists() and util.is_plain_name(name) and (RUNS / name).is_dir():

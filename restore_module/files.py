@@ -5,19 +5,20 @@
 
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 import util
-from download_module.degrade import resize, task_of, upscale
+from download_module import imagefile
+from download_module.degrade import task_of
 from inception2_module import symmetries
-from restore_module import blocks, imagefile
-
-SUFFIXES = util.IMAGE_SUFFIXES | {".npy"}
-BICUBIC_REACH = 3  # low-resolution pixels that an enlarged one depends on, and one to spare
+from restore_module import blocks
+from restore_module.picture import restore_picture
 
 
 @dataclass(frozen=True)
@@ -28,36 +29,42 @@ class Options:
     ensemble: bool = False
     trust_path: Path | None = None
     allow_large: bool = False
+    value_range: tuple[float, float] | None = None
+    set_range: tuple[float, float] | None = None  # of the set that the network was trained on
+    pages: bool = False
 
 
-def find_images(inputs):
+def find_images(inputs, out_dir, on_error):
     """Expand files, folders (at any depth) and glob patterns to (path, path below the output folder).
 
-    Names that lead nowhere are kept, so that each gets its own sentence when it is read.
+    What lies in the output folder is nobody's input, unless it is named itself. Names that lead nowhere are kept, so
+    that each gets its own sentence when it is read; `on_error` gets one for each folder that may not be read.
     """
     found = {}
     for name in map(str, inputs):
         path = Path(name)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not inside:
-                raise util.UserError(f"{path} holds no image: check the path")
-            found |= {p: p.relative_to(path) for p in inside}
+            found |= {p: p.relative_to(path) for p in util.list_images(path, out_dir, on_error)}
         elif not path.exists() and (matches := _glob(path)):
-            found |= {match: Path(match.name) for match in matches}
+            out = Path(out_dir).resolve()
+            found |= {match: Path(match.name) for match in matches if not match.resolve().is_relative_to(out)}
         else:
             found[path] = Path(path.name)
-    outputs = list(found.values())
-    twice = next((output for output in outputs if outputs.count(output) > 1), None)
+    twice = next((output for output, n in Counter(found.values()).items() if n > 1), None)
     if twice:
         raise util.UserError(f"two of the images would be written as {twice}: restore them to two folders")
     return list(found.items())
 
 
 def _glob(pattern):
-    """Return the sorted files that a pattern means, for shells that leave that to the program."""
-    start = Path(pattern.anchor)
-    return sorted(p for p in start.glob(str(pattern.relative_to(pattern.anchor))) if p.is_file())
+    """Return the sorted files that a pattern means, for shells that leave that to the program.
+
+    A folder that is there is meant itself, whatever brackets its name holds.
+    """
+    start, parts = Path(pattern.anchor), list(pattern.relative_to(pattern.anchor).parts)
+    while parts and (start / parts[0]).is_dir():
+        start /= parts.pop(0)
+    return sorted(p for p in start.glob("/".join(parts)) if p.is_file() and not p.name.startswith("._"))
 
 
 def restore_files(inputs, out_dir, predict, task, options):
@@ -76,13 +83,16 @@ def restore_files(inputs, out_dir, predict, task, options):
     util.UserError
         When an option does not fit, or at the end when any image failed.
     """
-    images, scale = find_images(inputs), task_of(task).scale if task else None
+    unread = []  # a sentence for each folder
+    images, scale = find_images(inputs, out_dir, unread.append), task_of(task).scale if task else None
     if options.enlarge and not scale:
         raise util.UserError(f"--enlarge needs weights of super-resolution and these are for {task or 'no known task'}")
     if options.trust_path and len(images) > 1:
         raise util.UserError(f"--trust takes one image at a time and these are {len(images)}")
     util.check_writable(out_dir)
     restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
+    for sentence in unread:
+        print(sentence, file=sys.stderr)
     reach, n_failed = blocks.measure_reach(predict), 0
     for path, name in images:
         try:
@@ -90,59 +100,46 @@ def restore_files(inputs, out_dir, predict, task, options):
         except (util.UserError, OSError) as error:
             n_failed += 1
             print(util.describe_error(error), file=sys.stderr)
-    if n_failed:
-        raise util.UserError(f"{n_failed} of {len(images)} images could not be restored, see above")
+    if n_failed or unread:
+        folders = f"{len(unread)} folders could not be read and " if unread else ""
+        raise util.UserError(f"{folders}{n_failed} of {len(images)} images could not be restored, see above")
 
 
 def restore_file(path, output_path, restore, reach, scale, options):
     """Restore one file, `scale` times as large, and say how fast that was."""
     if output_path.exists() and output_path.samefile(path):
         raise util.UserError(f"{path} would be overwritten: choose another --out")
-    picture = imagefile.read_picture(path, options.allow_large)
-    output = picture.blank(scale)
-    height, width = output.pixels.shape[:2]
-    trust = np.zeros((height, width), np.float32) if options.trust_path else None
-    pairs = list(zip(imagefile.planes(picture), imagefile.planes(output), strict=True))
-    n_blocks = np.prod([len(blocks.plan_blocks(-(-side // 16) * 16, reach)) for side in (height, width)])
-    began = time.perf_counter()
-    with tqdm(total=int(n_blocks) * len(pairs), unit="block", desc=path.name, dynamic_ncols=True,
-              mininterval=util.bar_interval()) as bar:
-        for source, target in pairs:
-            def write(rows, columns, values, target=target):
-                target.write(rows, columns, values[..., :3])
-                if trust is not None:
-                    trust[rows, columns] = np.maximum(trust[rows, columns], values[..., 3])
+    n_pages = imagefile.count_pages(path) if options.pages else 1
+    if n_pages > 1 and options.trust_path:
+        raise util.UserError(f"{path} has {n_pages} pages and --trust takes one picture: leave it out")
+    began, n_pixels, notes = time.perf_counter(), 0, {}
 
-            read = source.read if scale == 1 else enlarged(source, scale)
-            blocks.restore_blocks(restore, (height, width), read, write, reach, progress=bar.update)
-    imagefile.write_picture(output_path, output)
-    seconds = time.perf_counter() - began
-    print(f"{path} -> {output_path} ({width}x{height}, {height * width / 1e6 / seconds:.2f} megapixels a second)")
-    for note in output.notes:
+    def restored(page=None):
+        nonlocal n_pixels
+        picture = imagefile.read_picture(path, options.allow_large, options.value_range, page)
+        if options.value_range is None:
+            picture.take_range(options.set_range)
+        name = path.name if page is None else f"{path.name}, page {page + 1} of {n_pages}"
+        bar = partial(tqdm, unit="block", desc=name, dynamic_ncols=True, mininterval=util.bar_interval())
+        output, trust = restore_picture(picture, restore, reach, scale, options.trust_path is not None, bar)
+        n_pixels += output.pixels.shape[0] * output.pixels.shape[1]
+        notes.update(dict.fromkeys(output.notes))
+        return output, trust
+
+    if n_pages > 1:
+        imagefile.write_pages(output_path, (restored(page)[0] for page in range(n_pages)), n_pages)
+        size, trust = f"{n_pages} pages", None
+    else:
+        output, trust = restored()
+        imagefile.write_picture(output_path, output)
+        size = f"{output.pixels.shape[1]}x{output.pixels.shape[0]}"
+    speed = n_pixels / 1e6 / (time.perf_counter() - began)
+    print(f"{path} -> {output_path} ({size}, {speed:.2f} megapixels a second)")
+    for note in notes:
         print(f"{path}: {note}")
     if trust is not None:
         save_trust(options.trust_path, trust)
         print(f"written: {options.trust_path}")
-
-
-def enlarged(plane, scale):
-    """Return a function that reads a plane as if it were enlarged by the bicubic filter of training."""
-    height, width = plane.picture.pixels.shape[:2]
-
-    def read(rows, columns):
-        spans = []
-        for wanted, length in ((rows, height), (columns, width)):
-            start = max(wanted.start // scale - BICUBIC_REACH, 0)
-            spans.append(slice(start, min(-(-wanted.stop // scale) + BICUBIC_REACH, length)))
-        small = plane.read(*spans)
-        if plane.picture.pixels.dtype == np.uint8:  # rounded and clipped as the tiles of the training were
-            large = upscale(util.to_uint8(small), scale).astype(np.float32) / util.DATA_RANGE
-        else:
-            large = resize(small, small.shape[0] * scale, small.shape[1] * scale)
-        top, left = (wanted.start - span.start * scale for wanted, span in zip((rows, columns), spans, strict=True))
-        return large[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
-
-    return read
 
 
 def save_trust(path, trust):

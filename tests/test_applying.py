@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,6 +68,57 @@ def test_an_absolute_pattern_is_expanded(tmp_path):
     write(tmp_path / "c1.png")
     restore([f"{tmp_path}/c?.png"], tmp_path / "out")
     assert (tmp_path / "out" / "c1.png").exists()
+
+
+def test_brackets_in_the_name_of_a_folder_mean_themselves(tmp_path):
+    write(tmp_path / "a [2024]" / "c1.png")
+    write(tmp_path / "a [2024]" / "._c1.png")
+    restore([f"{tmp_path}/a [2024]/*[c]1.png"], tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["c1.png"]
+
+
+@pytest.mark.parametrize("given", ["in", "in/*.png", "in/*/*.png"])
+def test_what_was_written_is_no_input_of_the_next_run(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "in" / "a.png")
+    write(tmp_path / "in" / "b" / "b.png")
+    for _ in range(2):
+        restore([given], "in/outputs")
+    assert not list((tmp_path / "in" / "outputs").rglob("outputs"))
+    n_written = {"in": 2, "in/*.png": 1, "in/*/*.png": 1}[given]
+    assert len(list((tmp_path / "in" / "outputs").rglob("*.png"))) == n_written
+
+
+def test_a_name_that_is_no_utf_8_is_restored(tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        image = write(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    inputs = [tmp_path / name]
+    util.run_cli(lambda: restore(inputs, tmp_path / "out"))
+    np.testing.assert_array_equal(util.read_image(tmp_path / "out" / name), image + 10)
+
+
+def test_10000_files_are_listed_at_once(tmp_path):
+    """No name is compared with all others: the number of comparisons is that of the names."""
+    paths = [tmp_path / f"{i}.png" for i in range(10_000)]
+    assert len(files.find_images(paths, tmp_path / "out", None)) == 10_000
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_at_the_end(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "a.png")
+    listing = util.list_images
+
+    def list_images(directory, skip, on_error):
+        on_error("closed may not be read: change its permissions or leave it out")
+        return listing(directory, skip)
+
+    monkeypatch.setattr(util, "list_images", list_images)
+    with pytest.raises(util.UserError, match="1 folders could not be read and 0 of 1 images"):
+        restore([tmp_path], tmp_path / "out")
+    assert "closed may not be read" in capsys.readouterr().err
+    assert (tmp_path / "out" / "a.png").exists()
 
 
 def test_a_bad_file_gets_its_sentence_and_the_others_go_on(tmp_path, capsys):

@@ -148,7 +148,7 @@ def test_fetch_writes_the_file_and_describes_it(server, tmp_path):
 
 def test_a_good_file_is_neither_fetched_nor_read_again(server, tmp_path, monkeypatch):
     first = get(server, tmp_path)
-    monkeypatch.setattr(module, "_digest", None)
+    monkeypatch.setattr(module, "sha256_of", None)
     assert get(server, tmp_path, SHA256.upper()) == first
     assert len(server.requests) == 1
 

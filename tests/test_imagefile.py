@@ -12,8 +12,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
-from restore_module import imagefile
-from restore_module.imagefile import Picture, planes, read_picture, write_picture
+from download_module import imagefile
+from download_module.imagefile import Picture, planes, read_picture, write_picture
 from util import ImageError
 
 ROOT = Path(__file__).parents[1]
@@ -485,7 +485,7 @@ def test_holes_stay_holes_and_the_rest_is_untouched(tmp_path, suffix):
     path, out = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
     path.write_bytes(npy(heat) if suffix == ".npy" else tiff(heat))
     picture = pass_through(path, out)
-    np.testing.assert_array_equal(picture.holes, holes)
+    np.testing.assert_array_equal(picture.holes[..., 0], holes)
     assert (picture.low, picture.high) == (heat[~holes].min(), heat[~holes].max())
     found = samples_of(out)
     np.testing.assert_array_equal(np.isnan(found), holes)
@@ -724,7 +724,7 @@ FRUGAL = """
 import sys
 from pathlib import Path
 
-from restore_module.imagefile import planes, read_picture, write_picture
+from download_module.imagefile import planes, read_picture, write_picture
 
 
 def peak():
@@ -759,7 +759,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from restore_module import imagefile
+from download_module import imagefile
 from util import ImageError
 
 warnings.simplefilter("error")

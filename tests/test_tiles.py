@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageOps
+from skimage import data
 
 import util
-from download_module import build, datasets, disk, split, tiles, workers
+from download_module import build, datasets, disk, imagefile, split, tiles, workers
 from download_module.degrade import degrade
 from inception2_module import tileset
 from wi2_paper.benchmarks import tiles as benchmark
@@ -204,18 +206,12 @@ KINDS = {
     "exactly_128.png": (Image.fromarray(noise(128, 128)), {}),
     "cmyk.jpg": (Image.fromarray(noise(150, 140)).convert("CMYK"), {}),
     "palette.png": (Image.fromarray(noise(150, 140)).convert("P"), {}),
-    "palette_transparent.png": (Image.fromarray(noise(150, 140)).convert("P"), {"transparency": 3}),
-    "sixteen_bits.png": (Image.fromarray((ramps(150, 140)[..., 2].astype(np.uint16)) * 257), {}),
     "gray.png": (Image.fromarray(noise(150, 140)[..., 0]), {}),
     "alpha.png": (Image.fromarray(noise(150, 140)).convert("RGBA"), {}),
     "gray_alpha.png": (Image.fromarray(noise(150, 140)).convert("LA"), {}),
     "turned.jpg": (Image.fromarray(ramps(128, 200)), {"exif": exif(6), "quality": 95}),
     "turned.png": (Image.fromarray(ramps(128, 200)), {"exif": exif(8)}),
     "one_bit.png": (Image.fromarray(noise(150, 140)).convert("1"), {}),
-    "pages.tif": (
-        Image.fromarray(noise(150, 140)),
-        {"save_all": True, "append_images": [Image.fromarray(noise(160, 170, 1))]},
-    ),
     "deflated.tif": (Image.fromarray(noise(150, 140)), {"compression": "tiff_adobe_deflate"}),
     "lossless.webp": (Image.fromarray(noise(150, 140)), {"lossless": True}),
     "plain.bmp": (Image.fromarray(noise(150, 140)), {}),
@@ -223,12 +219,14 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_kind_of_image_is_cut_as_util_reads_it(tmp_path, name):
+def test_every_kind_of_image_is_cut_as_pillow_reads_it(tmp_path, name):
     path = write(tmp_path / "a" / name, KINDS[name][0], **KINDS[name][1])
     write(tmp_path / "b" / "1.png", noise(128, 128, 5))
     manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a", tmp_path / "b"), 1, 1, ("sr_x4",))
     tile = manifest["tiles"]["train"][0]
-    crop = util.read_image(path)[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
+    with Image.open(path) as image:
+        whole = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    crop = whole[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
     target = util.read_image(tmp_path / "set" / "train" / "hr" / "00000.png")
     assert (target == np.rot90(crop, tile["rotation"] // 90)).all()
 
@@ -238,7 +236,11 @@ def test_images_that_cannot_be_cut_are_skipped_and_counted(tmp_path):
     write(a / "good.png", noise(130, 130))
     write(a / "deep" / "copy.png", noise(130, 130))
     write(a / "small.png", noise(127, 500))
-    write(a / "float.tif", Image.fromarray(noise(150, 150)[..., 0].astype(np.float32)))
+    Image.fromarray(np.dstack([noise(150, 150), np.tile([255, 0], (150, 75)).astype(np.uint8)])).save(a / "holes.png")
+    tifffile.imwrite(a / "bands.tif", noise(150, 150)[..., [0, 1, 2, 0, 1]], photometric="rgb", metadata=None,
+                     extrasamples=["unspecified", "unspecified"], planarconfig="contig")
+    write(a / "pages.tif", Image.fromarray(noise(150, 150)), save_all=True,
+          append_images=[Image.fromarray(noise(160, 170, 1))])
     write(a / "truncated.png", noise(150, 150, 3))
     (a / "truncated.png").write_bytes((a / "truncated.png").read_bytes()[:30_000])
     (a / "text.jpg").write_text("not an image")
@@ -247,12 +249,14 @@ def test_images_that_cannot_be_cut_are_skipped_and_counted(tmp_path):
     manifest, _ = make(tmp_path, datasets.own_images(a, tmp_path / "b"), 5, 1)
     assert manifest["counts"]["train"]["skipped"] == {
         "identical to another": 1,
+        "of several pages": 1,
+        "of too many channels": 1,
         "smaller than 128 pixels": 1,
         "unreadable": 3,
-        "with 32-bit values": 1,
+        "with holes or transparent pixels in every 128x128 of it": 1,
     }
     assert manifest["counts"]["train"]["n_images_used"] == 1
-    line = "train: skipped 6 of 7 images: 1 identical to another, 1 smaller than 128 pixels, 3 unreadable"
+    line = "train: skipped 8 of 9 images: 1 identical to another, 1 of several pages, 1 of too many"
     assert any(text.startswith(line) for text in build.describe(manifest, tmp_path))
 
 
@@ -288,18 +292,197 @@ def test_a_sol_on_both_sides_is_refused():
         datasets.check_sols(train, test)
 
 
-@pytest.mark.parametrize(("n_images", "n_test"), [(2, 1), (6, 1), (16, 2)])
-def test_whole_images_are_held_out(tmp_path, n_images, n_test):
+@pytest.mark.parametrize("n_images", [2, 6, 16])
+def test_whole_images_are_held_out(tmp_path, n_images):
     for i in range(n_images):
         write(tmp_path / "a" / f"{i:02}.png", noise(128, 129, i))
     write(tmp_path / "a" / "copy.png", noise(128, 129, 0))
     write(tmp_path / "a" / "small.png", noise(10, 10))
     manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 100, 100, ("sr_x4",))
     used = {key: {tile["source"] for tile in manifest["tiles"][key]} for key in split.SPLITS}
-    assert len(used["train"]) == n_images - n_test
-    assert len(used["test"]) == n_test
+    assert len(used["train"]) + len(used["test"]) == n_images
+    assert 1 <= len(used["test"]) <= n_images / 2
     assert not used["train"] & used["test"]
     assert not {"copy.png", "00.png"} <= used["train"] | used["test"]
+
+
+def test_images_that_are_added_move_none_to_the_other_side(tmp_path):
+    def held(n):
+        side = split.Side([], [], [])
+        for i in range(n):
+            side.paths.append(Path(f"{i}.png"))
+            side.capacities.append(1)
+            side.looks.append(split.Look(128, 128, None, hashlib.sha256(bytes([i])).hexdigest()))
+        train, test = split.hold_out(side)
+        assert sorted(train.paths + test.paths) == sorted(side.paths)
+        return set(train.paths), set(test.paths)
+
+    train, test = held(60)
+    more_train, more_test = held(200)
+    assert train < more_train
+    assert test < more_test
+    assert 0.05 < len(more_test) / 200 < 0.15
+    for n in range(2, 60):  # of a few images none may be below the tenth: but nothing goes from training to test
+        before, after = held(n)[0], held(n + 1)[1]
+        assert len(before & after) == 0 or n < 3
+
+
+@pytest.mark.parametrize("dataset", ["one folder", "two folders"])
+def test_the_same_picture_in_another_format_is_the_same_picture(tmp_path, dataset):
+    test = tmp_path / ("a" if dataset == "one folder" else "b")
+    for i in range(6):
+        write(tmp_path / "a" / f"{i}.png", noise(140, 150, i)[..., : 1 if i == 5 else 3].squeeze())
+    write(test / "copy.bmp", noise(140, 150, 3))
+    write(test / "gray.bmp", noise(140, 150, 5)[..., :1].repeat(3, axis=-1))
+    if dataset == "two folders":
+        with pytest.raises(util.UserError, match=r"3\.png \(train\) and .*copy\.bmp \(test\) are the same"):
+            make(tmp_path, datasets.own_images(tmp_path / "a", test))
+        return
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 40, 10)
+    assert manifest["counts"]["train"]["skipped"] == {"identical to another": 2}
+
+
+# Values deeper than 8 bits, one channel, holes ----------------------------------------------------------------------
+
+
+def maps(folder, convert, suffix, n=6):
+    """Write photographs of scikit-image as others store them."""
+    folder.mkdir()
+    for i, name in enumerate(("camera", "coins", "moon", "brick", "grass", "gravel")[:n]):
+        values = convert(getattr(data, name)()[:200, :180])
+        path = folder / f"{i}{suffix}"
+        if suffix == ".npy":
+            np.save(path, values)
+        elif suffix == ".npz":
+            np.savez(path, values=values)
+        else:
+            tifffile.imwrite(path, values, metadata=None)
+    return datasets.own_images(folder)
+
+
+DEEP = {
+    "12 bits": (lambda image: image.astype(np.uint16) * 16, ".tif", "uint16", (0, 4080)),
+    "elevation": (lambda image: image.astype(np.float32) * 4 - 500, ".tif", "float32", (-500, 520)),
+    "int16": (lambda image: image.astype(np.int16) - 100, ".npy", "int16", (-100, 155)),
+    "float64": (lambda image: image / 255, ".npz", "float64", (0, 1)),
+    "big endian": (lambda image: image.astype(">u2"), ".npy", "uint16", (0, 255)),
+}
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_tiles_of_deep_values_keep_them(tmp_path, kind):
+    convert, suffix, dtype, (low, high) = DEEP[kind]
+    sources = maps(tmp_path / "a", convert, suffix)
+    manifest, _ = make(tmp_path, sources, 12, 4, None)
+    assert (manifest["dtype"], manifest["channels"], manifest["tile_size"]) == (dtype, 1, 128)
+    assert low <= manifest["low"] < low + (high - low) / 8
+    assert high - (high - low) / 8 < manifest["high"] <= high
+    assert manifest["tasks"] == ["sr_x4", "sr_x8"]  # a sigma of 64 is one of gray levels
+    for key in split.SPLITS:
+        for k, tile in enumerate(manifest["tiles"][key]):
+            target = tiles.read_tile(tmp_path / "set" / key / "hr" / f"{k:05d}.npy")
+            source = imagefile.read_picture(tmp_path / "a" / tile["source"]).pixels
+            crop = source[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
+            np.testing.assert_array_equal(target, np.rot90(crop, tile["rotation"] // 90))
+            assert (target.dtype, target.shape) == (dtype, (128, 128, 1))
+            degraded = tiles.read_tile(tmp_path / "set" / key / "sr_x4" / f"{k:05d}.npy")
+            np.testing.assert_array_equal(degraded, degrade(target, "sr_x4", None))
+    assert {tile["rotation"] for tile in manifest["tiles"]["test"]} == {0}  # people look at them
+    assert any("noise is in these units" in line for line in build.describe(manifest, "set"))
+    assert make(tmp_path, sources, 12, 4, None) == (manifest, True)
+
+
+def test_planar_colours_of_16_bits_are_cut_as_they_are(tmp_path):
+    (tmp_path / "a").mkdir()
+    for i in range(3):
+        image = noise(150, 160, i).astype(np.uint16) * 200 + 37
+        tifffile.imwrite(tmp_path / "a" / f"{i}.tif", np.moveaxis(image, -1, 0), photometric="rgb",
+                         planarconfig="separate", byteorder=">")
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 1, 1, ("noise_s500",))
+    tile = manifest["tiles"]["test"][0]
+    source = noise(150, 160, int(tile["source"][0])).astype(np.uint16) * 200 + 37
+    target, noisy = (tiles.read_tile(tmp_path / "set" / "test" / name / "00000.npy") for name in ("hr", "noise_s500"))
+    np.testing.assert_array_equal(target, source[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128])
+    assert 350 < np.std(noisy.astype(float) - target) < 510
+    assert manifest["low"] <= noisy.min() < noisy.max() <= manifest["high"]
+
+
+def test_gray_of_8_bits_is_one_channel(tmp_path):
+    sources = maps(tmp_path / "a", lambda image: image, ".tif")
+    manifest, _ = make(tmp_path, sources, 6, 2)
+    assert (manifest["dtype"], manifest["channels"], manifest["low"], manifest["high"]) == ("uint8", 1, 0, 255)
+    with Image.open(tmp_path / "set" / "train" / "noise_s64" / "00000.png") as image:
+        assert image.mode == "L"
+    assert tiles.read_tile(tmp_path / "set" / "train" / "hr" / "00000.png").shape == (128, 128, 1)
+    write(tmp_path / "a" / "colour.png", noise(150, 150))  # beside colours gray is colour too
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 6, 2)
+    assert manifest["channels"] == 3
+    assert all(tiles.read_tile(path).shape == (128, 128, 3) for path in (tmp_path / "set").rglob("*.png"))
+
+
+def test_the_range_may_be_given(tmp_path):
+    sources = maps(tmp_path / "a", *DEEP["12 bits"][:2])
+    manifest, _ = make(tmp_path, sources, value_range=(0, 4095))
+    assert (manifest["low"], manifest["high"]) == (0, 4095)
+    assert make(tmp_path, sources)[1]  # whatever the range
+    assert not make(tmp_path, sources, value_range=(0, 65535))[1]
+    with pytest.raises(util.UserError, match="--range is for values deeper than 8 bits"):
+        make(tmp_path, maps(tmp_path / "b", lambda image: image, ".tif"), name="other", value_range=(0, 100))
+
+
+def test_images_of_several_types_are_refused(tmp_path):
+    maps(tmp_path / "a", *DEEP["12 bits"][:2])
+    write(tmp_path / "a" / "eight.png", noise(150, 150))
+    with pytest.raises(util.UserError, match=r"several types \(6 of uint16, 1 of uint8\)"):
+        make(tmp_path, datasets.own_images(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("kind", ["holes", "transparent"])
+def test_no_tile_has_a_hole_or_a_transparent_pixel(tmp_path, kind):
+    (tmp_path / "a").mkdir()
+    for i in range(4):
+        image = noise(300, 310, i)
+        image[100:140, 130 + i : 170] = 0
+        if kind == "holes":
+            heat = image[..., 0].astype(np.float32) + 1
+            np.save(tmp_path / "a" / f"{i}.npy", np.where(image.any(axis=-1), heat, np.nan))
+        else:
+            alpha = 255 * image.any(axis=-1, keepdims=True).astype(np.uint8)
+            write(tmp_path / "a" / f"{i}.png", np.concatenate([image, alpha], axis=-1))
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 100, 20, ("sr_x4",))
+    assert manifest["counts"]["train"]["made"] == 100
+    for tile in (tile for key in split.SPLITS for tile in manifest["tiles"][key]):
+        i = int(tile["source"][0])
+        assert not (tile["y"] < 140 and tile["y"] + 128 > 100 and tile["x"] < 170 and tile["x"] + 128 > 130 + i)
+
+
+def test_an_image_of_which_a_few_places_are_free_gives_these(tmp_path):
+    for i in range(2):
+        image = np.dstack([noise(140, 140, i), np.full((140, 140), 255, np.uint8)])
+        image[130:, :, 3] = 0
+        write(tmp_path / "ab"[i] / "0.png", image)
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a", tmp_path / "b"), 1000, 10)
+    assert manifest["counts"]["train"]["distinct"] == 3 * 13
+
+
+def test_small_images_give_small_tiles(tmp_path):
+    for i in range(4):
+        write(tmp_path / "a" / f"{i}.png", noise(90, 120, i))
+    sources = datasets.own_images(tmp_path / "a")
+    with pytest.raises(util.UserError, match=r"4 smaller than 128 pixels\): .* --tile"):
+        make(tmp_path, sources)
+    manifest, _ = make(tmp_path, sources, size=64)
+    assert manifest["tile_size"] == 64
+    assert all(tiles.read_tile(path).shape == (64, 64, 3) for path in (tmp_path / "set").rglob("*.png"))
+    assert not make(tmp_path, sources, size=48)[1]
+
+
+def test_reasons_are_in_the_sentence(tmp_path):
+    (tmp_path / "a").mkdir()
+    for i in range(6):
+        tifffile.imwrite(tmp_path / "a" / f"{i}.tif", noise(5 * 150, 160, i)[..., 0].reshape(5, 150, 160))
+    with pytest.raises(util.UserError, match=r"skipped 6 of 6 images: 6 of several pages\): add images"):
+        make(tmp_path, datasets.own_images(tmp_path / "a"))
 
 
 def hide_tiles(path, how):
@@ -344,7 +527,7 @@ def test_one_image_cannot_be_split(tmp_path):
 def test_the_sample_needs_no_network():
     sources = datasets.open_sources(datasets.DATASETS["sample"], [], "unused")
     assert len(sources.train) + len(sources.test) == 14
-    split.check_no_leak(sources.train, sources.test)
+    split.check_no_leak(*map(split.survey, (sources.train, sources.test)))
     names = {path.stem for path in sources.train + sources.test}
     assert not names & {"motorcycle_right", "text", "page"}
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 import util
@@ -97,24 +96,6 @@ def test_images_come_back_as_written(tmp_path):
     np.testing.assert_array_equal(util.read_image(tmp_path / "a.png"), image)
 
 
-def test_every_mode_is_read_as_rgb(tmp_path):
-    gray = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    Image.fromarray(gray).save(tmp_path / "gray.png")
-    Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    Image.fromarray(np.dstack([gray] * 3 + [gray])).save(tmp_path / "alpha.png")
-    Image.fromarray(gray).convert("P").save(tmp_path / "palette.png")
-    for path in tmp_path.iterdir():
-        np.testing.assert_array_equal(util.read_image(path), np.dstack([gray] * 3), err_msg=path.name)
-
-
-def test_exif_orientation_is_applied(tmp_path):
-    image = Image.fromarray(tiles()[0][:16])
-    exif = image.getexif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    image.save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(util.read_image(tmp_path / "a.png"), np.rot90(np.asarray(image), -1))
-
-
 @pytest.mark.parametrize("content", [b"", b"plain text", b"\x89PNG\r\n\x1a\n" + bytes(40)])
 def test_a_broken_image_is_one_sentence(tmp_path, content):
     path = tmp_path / "a.png"
@@ -131,10 +112,66 @@ def test_a_truncated_image_is_refused(tmp_path):
         util.read_image(path)
 
 
-def test_float_images_are_refused(tmp_path):
-    Image.fromarray(np.ones((16, 16), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(util.ImageError, match="no known range"):
-        util.read_image(tmp_path / "a.tif")
+def listed(directory, **options):
+    return [path.relative_to(directory).as_posix() for path in util.list_images(directory, **options)]
+
+
+def touch(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_images_are_listed_at_any_depth(tmp_path):
+    touch(*(tmp_path / name for name in ("b.PNG", "a/c [1].tif", "a/d.npy", "notes.txt", "._b.PNG", "a/._d.npy")))
+    assert listed(tmp_path) == ["a/c [1].tif", "a/d.npy", "b.PNG"]
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    touch(tmp_path / "real" / "a.png", tmp_path / "start" / "in" / "b.png")
+    (tmp_path / "start" / "a link").symlink_to(tmp_path / "start" / "in")
+    (tmp_path / "start" / "here").symlink_to(tmp_path / "real")
+    (tmp_path / "start" / "twice").symlink_to(tmp_path / "real")
+    (tmp_path / "start" / "in" / "loop").symlink_to(tmp_path / "start")
+    assert listed(tmp_path / "start") == ["here/a.png", "in/b.png"]
+
+
+def test_what_is_no_file_gets_a_sentence(tmp_path, capsys):
+    touch(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere")
+    assert listed(tmp_path) == ["a.png"]
+    assert sorted(line.split("/")[-1].split()[0] for line in capsys.readouterr().err.splitlines()) \
+        == ["lost.png", "pipe.png"]
+
+
+def test_a_folder_that_is_left_out(tmp_path):
+    touch(tmp_path / "a.png", tmp_path / "out" / "a.png")
+    assert listed(tmp_path, skip=tmp_path / "out") == ["a.png"]
+    assert listed(tmp_path, skip=tmp_path / "not there") == listed(tmp_path, skip=tmp_path) == ["a.png", "out/a.png"]
+
+
+def test_a_folder_that_may_not_be_read_is_said(tmp_path, monkeypatch):
+    touch(tmp_path / "a.png", tmp_path / "closed" / "b.png")
+    scan = os.scandir
+
+    def scandir(folder):
+        if folder == tmp_path / "closed":  # by hand, because root may read everything
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    said = []
+    assert listed(tmp_path, on_error=said.append) == ["a.png"]
+    assert len(said) == 1
+    with pytest.raises(util.UserError, match="closed may not be read: change its permissions"):
+        util.list_images(tmp_path)
+
+
+def test_the_longest_name_is_written(tmp_path):
+    path = tmp_path / ("\u706b" * 83 + "s.json")
+    util.write_json(path, 1)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -54,7 +54,8 @@ def read_with_pillow(path):
         if kind == "JPEG" and n_frames > 1:
             notes.append(f"of its {n_frames} pictures, only the first is restored and written")
         elif n_frames > 1:
-            raise ImageError(f"is animated ({n_frames} frames): save the frame you want as a file of its own")
+            raise ImageError(f"is animated ({n_frames} frames): save the frame you want as a file of its own",
+                             "animated")
         if is_deep(image):
             samples, n_colours = decode_deep(path, kind)
         else:

@@ -1,9 +1,11 @@
 """TIFF for imagefile.py: 8 to 64 bits, integer or float, with its tags (GeoTIFF, ICC profile, XMP) and EXIF.
 
-tifffile reads and writes what is uncompressed or Deflate. Pillow decodes the rest (LZW, JPEG, fax, palettes), and
-that is written with Deflate, because neither of them writes all of it in full depth.
+tifffile reads and writes what is uncompressed or Deflate. Of other compressions that know nothing of pictures (LZW,
+PackBits) Pillow unpacks the bytes and the samples are made of them here, because of many layouts it would drop
+channels, low bytes or signs. It decodes the rest (JPEG, fax, palettes). Both are written with Deflate.
 """
 
+import io
 import itertools
 import math
 import os
@@ -16,12 +18,16 @@ import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
-from restore_module import imagefile_pillow
+from download_module import imagefile_pillow
 from util import ImageError
 
 MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 N_COLOURS = {0: 1, 1: 1, 2: 3, 5: 4}  # by photometric interpretation: white is zero, black is zero, RGB, inks
 DEFLATE = (8, 32946)
+BYTEWISE = (5, 32773, 34925, 50000)  # LZW, PackBits, LZMA, Zstandard
+MAX_CHANNELS = 4  # beside alpha
+MAX_PACKING = 4096  # how many bytes no byte of these stands for
+GEO_KEYS, RASTER_TYPE, POINT = 34735, 1025, 2
 GDAL_NODATA = 42113
 IFDS = (34665, 34853)  # EXIF, GPS
 # How the samples lie in the file: the writer says that anew. Pointers to other directories do not survive either.
@@ -33,8 +39,18 @@ STRUCTURE = {
 ITEM_SIZE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes, by TIFF type
 
 
-def read_tiff(path):
-    """Read a TIFF file of one page.
+def count_pages(path):
+    """Return how many pictures a TIFF file holds, without their reduced copies and masks."""
+    with tifffile.TiffFile(path) as tif:
+        return len(_full_pages(tif))
+
+
+def _full_pages(tif):
+    return [page for i, page in enumerate(tif.pages) if not i or not page.subfiletype & 5]  # 1: reduced copy, 4: mask
+
+
+def read_tiff(path, page_number=None):
+    """Read a TIFF file of one page, or one page of several.
 
     Returns
     -------
@@ -45,36 +61,49 @@ def read_tiff(path):
         Arguments for `imagefile.Picture`, and the EXIF `orientation`, which is not applied yet.
     """
     with tifffile.TiffFile(path) as tif:
-        page = tif.pages[0]
-        _check(tif, page)
-        notes = ["its reduced copies (overviews) are not written"] if len(tif.pages) > 1 else []
+        page = tif.pages[0] if page_number is None else _full_pages(tif)[page_number]
+        _check(tif, page, page_number)
+        notes = ["its reduced copies (overviews) are not written"] if page_number is None and len(tif.pages) > 1 else []
         metadata = {
             "byteorder": tif.byteorder, "bigtiff": tif.is_bigtiff,
             "compression": None if page.compression == 1 else "zlib",
-            "extrasamples": [e for e in map(int, page.extrasamples[:1]) if e in (0, 1, 2)] or [2],
             "tags": _tags(tif, page), "ifds": _ifds(tif, page, notes), "resolution": _resolution(page),
         }
         facts = {"format": "TIFF", "metadata": metadata, "notes": notes, "orientation": _value(page, 274, 1)}
         if _is_plain(page):
             samples, n_colours = _decode(tif, page), N_COLOURS[page.photometric]
+            extra = [*map(int, page.extrasamples), *(samples.shape[2] * [0])][: samples.shape[2] - n_colours]
             facts["zero_is_white"] = page.photometric in (0, 5)
             metadata["photometric"] = {0: "miniswhite", 1: "minisblack", 2: "rgb", 5: "separated"}[page.photometric]
+            _note_compression(page, notes)
         else:
             samples, n_colours = _decode_with_pillow(path, page, facts)
-        if samples.shape[2] - n_colours not in (0, 1):
-            raise ImageError(f"has {samples.shape[2]} channels: save the one to three that you want on their own")
+            extra = [2] * (samples.shape[2] - n_colours)  # Pillow has divided premultiplied colours by their alpha
+        # 0: a band of its own; 1: alpha that the colours are multiplied by; 2: alpha, as is what nobody knows.
+        extra = metadata["extrasamples"] = [kind if kind in (0, 1, 2) else 2 for kind in extra]
+        facts["has_alpha"] = any(extra)
+        if samples.shape[2] < n_colours or samples.shape[2] - any(extra) > MAX_CHANNELS:
+            raise ImageError(f"has {samples.shape[2]} channels: save up to {MAX_CHANNELS} of them on their own",
+                             "of too many channels")
+        if any(extra):
+            alpha = next(i for i, kind in enumerate(extra) if kind)
+            facts["premultiplied"] = extra[alpha] == 1
+            metadata["alpha_at"] = n_colours + alpha  # GDAL may put bands behind it
+            samples = _with_channel_moved(samples, metadata["alpha_at"], -1)
         nodata = _value(page, GDAL_NODATA, None)
     if nodata is not None:
         facts["hole_value"] = _as_sample(nodata, samples.dtype)
     return samples, n_colours, facts
 
 
-def write_tiff(path, picture):
-    """Write a TIFF file like the one that was read: type, layout, byte order, tags, EXIF."""
+def write_tiff(path, picture, page=0, n_pages=1):
+    """Write a TIFF file, or one page of it, like the one that was read: type, byte order, tags, EXIF (of one page)."""
     metadata, order = picture.metadata, picture.metadata["byteorder"]
     samples = picture.samples()
-    options = {}
     if picture.alpha is not None:
+        samples = _with_channel_moved(samples, -1, metadata["alpha_at"])
+    options = {}
+    if metadata["extrasamples"]:
         options["extrasamples"] = metadata["extrasamples"]
     if samples.shape[2] == 1:
         samples = samples[..., 0]
@@ -83,28 +112,37 @@ def write_tiff(path, picture):
     if metadata["compression"]:
         # tifffile has no floating point predictor of its own.
         options |= {"compression": metadata["compression"], "predictor": samples.dtype.kind in "iu" or None}
-    tags = [(code, kind, count, _scaled(code, data, order, picture.scale), True)
+    is_point = _is_point(metadata["tags"], order)
+    tags = [(code, kind, count, _scaled(code, data, order, picture.scale, is_point), True)
             for code, kind, count, data in metadata["tags"]]
-    large = metadata["bigtiff"] or samples.nbytes > 2**32 - 2**25
-    ifds = {} if large else metadata["ifds"]
+    large = metadata["bigtiff"] or samples.nbytes * n_pages > 2**32 - 2**25
+    ifds = {} if large or n_pages > 1 else metadata["ifds"]
     tifffile.imwrite(
         path, samples, photometric=metadata["photometric"], byteorder=order, metadata=None, software=False,
-        bigtiff=large, extratags=tags, **metadata["resolution"], **options,
+        bigtiff=large and not page, append=page > 0, extratags=tags, **metadata["resolution"], **options,
     )
     if ifds:
         _add_ifds(path, ifds, order)
 
 
-def _check(tif, page):
+def _with_channel_moved(samples, here, there):
+    """Move a channel of (H, W, S); a copy only where it moves."""
+    n = samples.shape[2]
+    order = list(range(n))
+    order.insert(there % n, order.pop(here % n))
+    return samples if order == list(range(n)) else samples[..., order]
+
+
+def _check(tif, page, page_number):
     """Refuse what is not one plain picture, or declares more than the file can hold."""
     n_pixels = int(page.imagewidth) * int(page.imagelength)  # damaged, either may be a tuple, and its product gigabytes
-    if any(not other.subfiletype & 5 for other in itertools.islice(tif.pages, 1, None)):  # 1: reduced copy, 4: mask
-        raise ImageError(f"has {len(tif.pages)} pages: save the one you want as a file of its own")
-    n_slices = max(page.shaped[1], (tif.imagej_metadata or {}).get("images", 1))
+    if page_number is None and any(not other.subfiletype & 5 for other in itertools.islice(tif.pages, 1, None)):
+        raise ImageError(f"has {len(_full_pages(tif))} pages: add --pages, or save the one that you want as a file of "
+                         "its own", "of several pages")
+    n_slices = max(page.shaped[1], (tif.imagej_metadata or {}).get("images", 1) if len(tif.pages) == 1 else 1)
     if n_slices > 1:
-        raise ImageError(f"is a stack of {n_slices} pictures: save the one you want as a file of its own")
-    if page.samplesperpixel > 5:
-        raise ImageError(f"has {page.samplesperpixel} channels: save the one to three that you want on their own")
+        raise ImageError(f"is a stack of {n_slices} pictures: save the one you want as a file of its own",
+                         "of several pages")
     if Image.MAX_IMAGE_PIXELS is not None and n_pixels > 2 * Image.MAX_IMAGE_PIXELS:  # where Pillow refuses, too
         raise Image.DecompressionBombError
     if page.is_tiled and page.tilewidth * page.tilelength > max(n_pixels, 4096**2):
@@ -115,25 +153,21 @@ def _check(tif, page):
 
 
 def _is_plain(page):
-    """Tell whether tifffile can decode a page alone, without the package imagecodecs."""
+    """Tell whether the samples of a page lie in its bytes as they are, once these are unpacked."""
     return (
         page.photometric in N_COLOURS
-        and page.compression in (1, *DEFLATE) and page.predictor in (1, 2) and page.fillorder == 1
+        and page.compression in (1, *DEFLATE, *BYTEWISE) and page.predictor in (1, 2, 3) and page.fillorder == 1
         and page.dtype is not None and page.dtype.kind in "iuf" and page.bitspersample == 8 * page.dtype.itemsize
     )
 
 
 def _decode(tif, page):
     """Array (H, W, S) of a plain page."""
-    segment = math.prod(page.chunks) * page.dtype.itemsize
+    if page.compression in BYTEWISE or page.predictor == 3:  # tifffile would need the package imagecodecs
+        return _decode_segments(tif, page)
     if page.compression in DEFLATE:
-        # tifffile would inflate a few bytes to as many gigabytes as they declare.
         for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
-            tif.filehandle.seek(start)
-            inflate = zlib.decompressobj()
-            inflate.decompress(tif.filehandle.read(size), segment)
-            if inflate.decompress(inflate.unconsumed_tail, 1):
-                raise ImageError("holds more data than it declares: it is damaged, replace it")
+            _inflated(tif, start, size, math.prod(page.chunks) * page.dtype.itemsize)
     elif sum(page.databytecounts) < page.nbytes:
         raise ImageError("holds less data than it declares: it is damaged, replace it")
     separate, _, height, width, contiguous = page.shaped
@@ -142,28 +176,107 @@ def _decode(tif, page):
     return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 
+def _inflated(tif, start, size, limit):
+    """The bytes of a Deflate segment, of which some claim to be gigabytes and tifffile would believe them."""
+    tif.filehandle.seek(start)
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(tif.filehandle.read(size), limit)
+    if inflate.decompress(inflate.unconsumed_tail, 1):
+        raise ImageError("holds more data than it declares: it is damaged, replace it")
+    return data
+
+
+def _decode_segments(tif, page):
+    """Array (H, W, S) of a page, segment by segment: strips or tiles, samples together or plane after plane."""
+    height, width, n_samples = int(page.imagelength), int(page.imagewidth), int(page.samplesperpixel)
+    if sum(page.databytecounts) * MAX_PACKING < page.nbytes:
+        raise ImageError("holds less data than it declares: it is damaged, replace it")
+    n_planes = n_samples if page.planarconfig == 2 else 1
+    n_together = n_samples // n_planes
+    n_rows = page.tilelength if page.is_tiled else min(int(page.rowsperstrip), height)
+    n_columns = page.tilewidth if page.is_tiled else width
+    per_plane, across = -(-height // n_rows) * -(-width // n_columns), -(-width // n_columns)
+    samples = np.empty((height, width, n_samples), page.dtype.newbyteorder("="))
+    row_bytes = n_columns * n_together * page.dtype.itemsize
+    for i, (start, size) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        plane, place = divmod(i, per_plane)
+        top, left = place // across * n_rows, place % across * n_columns
+        there = samples[top : top + n_rows, left : left + n_columns, plane * n_together : (plane + 1) * n_together]
+        rows = n_rows if page.is_tiled else len(there)
+        if page.compression in DEFLATE:
+            data = np.frombuffer(_inflated(tif, start, size, rows * row_bytes), np.uint8)
+        else:
+            tif.filehandle.seek(start)
+            data = _unpacked(tif.filehandle.read(size), int(page.compression), rows, row_bytes)
+        data = _without_predictor(data.reshape(rows, n_columns, n_together * page.dtype.itemsize), page, tif.byteorder)
+        there[...] = data[: len(there), : there.shape[1]]
+    if i + 1 != n_planes * per_plane:
+        raise ImageError("is cut short, or parts of it were never written: replace it")
+    return samples
+
+
+def _unpacked(data, compression, n_rows, row_bytes):
+    """Unpack a segment: for Pillow it is a gray picture of a TIFF file that is made around it."""
+    fields = {256: row_bytes, 257: n_rows, 258: 8, 259: compression, 262: 1, 273: 8, 277: 1, 278: n_rows,
+              279: len(data)}
+    padding = len(data) % 2
+    file = struct.pack("<2sHI", b"II", 42, 8 + len(data) + padding) + data + bytes(padding)
+    file += struct.pack("<H", len(fields)) + b"".join(struct.pack("<HHII", code, 4, 1, n) for code, n in fields.items())
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # bytes, not pixels, and `_check` has looked at these
+    try:
+        with _silent(), Image.open(io.BytesIO(file + bytes(4)), formats=["TIFF"]) as image:
+            return np.asarray(image)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _without_predictor(data, page, byteorder):
+    """Samples (h, w, S) of bytes (h, w, S * size), of which the predictor has left differences."""
+    dtype = page.dtype.newbyteorder(byteorder)
+    if page.predictor == 3:  # first the highest bytes of a row, then the next ones: differences of bytes
+        n_together = data.shape[2] // dtype.itemsize
+        steps = data.reshape(len(data), -1, n_together)
+        rows = np.cumsum(steps, axis=1, dtype=np.uint8).reshape(len(data), dtype.itemsize, -1)
+        ordered = np.ascontiguousarray(np.moveaxis(rows, 1, -1)).view(dtype.newbyteorder(">"))
+        return ordered.reshape(len(data), data.shape[1], n_together)
+    if page.predictor == 1:
+        return np.ascontiguousarray(data).view(dtype)
+    unsigned = np.dtype(f"{byteorder}u{dtype.itemsize}")
+    sums = np.cumsum(np.ascontiguousarray(data).view(unsigned), axis=1, dtype=unsigned.newbyteorder("="))
+    return sums.view(dtype.newbyteorder("="))
+
+
+def _note_compression(page, notes):
+    if page.compression not in (1, *DEFLATE):
+        name = _name(page.compression)
+        notes.append(f"TIFF compression {name} cannot be written in full depth: written with Deflate")
+
+
 def _decode_with_pillow(path, page, facts):
     """Array (H, W, S) and number of colours of any other page; notes and the photometric go into `facts`."""
+    bits = page.bitspersample
+    advice = "save it uncompressed" if bits in (8, 16, 32, 64) else "save it with 8 or 16 bits a sample"
+    kind = f"{bits} bits, compression {_name(page.compression)}, {_name(page.photometric)}"
+    unknown = ImageError(f"is a TIFF of a kind that is not supported ({kind}): {advice}",
+                         "of a kind that is not supported")
     try:
         image = Image.open(path, formats=["TIFF"])
     except UnidentifiedImageError as error:
-        kind = f"{page.bitspersample} bits, compression {_name(page.compression)}, {_name(page.photometric)}"
-        raise ImageError(f"is a TIFF of a kind that is not supported ({kind}): save it uncompressed") from error
+        raise unknown from error
     with image, _silent():
+        image.seek(page.index)
         if imagefile_pillow.is_deep(image):
-            samples, n_colours = imagefile_pillow.decode_deep(path, "TIFF")
-        else:
-            samples, n_colours = imagefile_pillow.decode(image, facts["notes"])
-            if image.mode == "I":  # which is int32 whatever the file holds
-                samples = samples.astype(page.dtype)
+            raise unknown
+        samples, n_colours = imagefile_pillow.decode(image, facts["notes"])
+        if image.mode == "I":  # which is int32 whatever the file holds
+            samples = samples.astype(page.dtype)
+    is_palette = page.photometric == 3
+    if bits > 8 * samples.itemsize or (samples.shape[2] != page.samplesperpixel and not is_palette):
+        raise unknown
     facts["orientation"] = 1  # Pillow has applied it
     facts["zero_is_white"] = n_colours == 4
-    metadata = facts["metadata"]
-    metadata["photometric"] = {1: "minisblack", 3: "rgb", 4: "separated"}[n_colours]
-    metadata["extrasamples"] = [2]  # Pillow has divided premultiplied colours by their alpha
-    if page.compression not in (1, *DEFLATE):
-        name = _name(page.compression)
-        facts["notes"].append(f"TIFF compression {name} cannot be written in full depth: written with Deflate")
+    facts["metadata"]["photometric"] = {1: "minisblack", 3: "rgb", 4: "separated"}[n_colours]
+    _note_compression(page, facts["notes"])
     return samples, n_colours
 
 
@@ -215,17 +328,27 @@ def _resolution(page):
     return {"resolution": (x, y), "resolutionunit": int(unit) if unit in (1, 2, 3) else 2}
 
 
-def _scaled(code, data, byteorder, scale):
+def _is_point(tags, byteorder):
+    """Tell whether places of a GeoTIFF are those of the middles of pixels, not of their corners."""
+    data = next((data for code, kind, _, data in tags if (code, kind) == (GEO_KEYS, 3)), b"")
+    keys = np.frombuffer(data[: len(data) // 8 * 8], byteorder + "u2").reshape(-1, 4)[1:]
+    return any(key == RASTER_TYPE and value == POINT for key, _, _, value in keys.tolist())
+
+
+def _scaled(code, data, byteorder, scale, is_point):
     """The bytes of a tag for a picture enlarged by `scale`: GeoTIFF tags count in pixels."""
     if scale == 1 or code not in (33550, 33922, 34264):
         return data
     values = np.frombuffer(data, byteorder + "f8").copy()
+    shift = (scale - 1) / 2 if is_point else 0  # where the middle of the first pixel comes to lie
     if code == 33550:  # ModelPixelScale: size of a pixel
         values[:2] /= scale
     elif code == 33922:  # ModelTiepoint: pixel i, j, k and its place x, y, z
-        values.reshape(-1, 6)[:, :2] *= scale
+        values.reshape(-1, 6)[:, :2] = values.reshape(-1, 6)[:, :2] * scale + shift
     else:  # ModelTransformation: 4x4 from pixels to places
-        values.reshape(4, 4)[:, :2] /= scale
+        matrix = values.reshape(4, 4)
+        matrix[:, :2] /= scale
+        matrix[:, 3] -= matrix[:, :2].sum(axis=1) * shift
     return values.tobytes()
 
 
