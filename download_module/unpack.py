@@ -56,7 +56,7 @@ def extract(archive_path, directory, progress=True):
         with archive_path.open("rb") as file, zipfile.ZipFile(file) as archive:
             lock(file, archive_path)
             members = archive.infolist()
-            _check_members(archive_path, members)
+            check_members(archive_path, members)
             contents = repr([(m.filename, m.file_size, m.CRC) for m in members])
             identity = hashlib.sha256(contents.encode()).hexdigest()
             if not _is_complete(final, identity, members):
@@ -68,7 +68,7 @@ def extract(archive_path, directory, progress=True):
     return directory
 
 
-def _check_members(archive_path, members):
+def check_members(archive_path, members):
     """Refuse an archive that could write outside its folder, fill the disk, or mean two things."""
     seen = {MARKER}
     for member in members:
