@@ -12,6 +12,11 @@ any moment, the same command goes on from the last checkpoint. A run writes runs
 results/NAME.json, assets/NAME.png.
 """
 
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.at_once()
+
 import argparse
 import sys
 import time

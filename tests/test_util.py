@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
+import interrupt
 import util
 from inception2_module import tileset
 
@@ -194,7 +195,7 @@ def test_a_bug_keeps_its_traceback():
 
 def test_ctrl_c_is_held_back_and_not_lost():
     finished = False
-    with pytest.raises(KeyboardInterrupt), util.sigint_held():
+    with pytest.raises(KeyboardInterrupt), interrupt.held():
         os.kill(os.getpid(), signal.SIGINT)
         finished = True
     assert finished
