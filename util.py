@@ -227,7 +227,8 @@ def write_json(path, value):
     # A list of numbers on one line, so that a thousand scores do not make a thousand lines of diff.
     text = re.sub(r"\[\n[-+\d.e,\s]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        # Of a file name that is not UTF-8 the stray bytes become \udcXX, which JSON reads back.
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path):
@@ -300,7 +301,8 @@ def list_images(directory):
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory} is not a folder: check the path")
-    paths = sorted(p for p in directory.rglob("[!.]*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    paths = sorted(p for p in directory.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
+                   and not any(part.startswith(".") for part in p.relative_to(directory).parts))
     if not paths:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"{directory} holds no image ({known}): check the path")

@@ -227,7 +227,7 @@ def listing_of(sources):
     for root, paths in ((sources.train_root, sources.train), (sources.test_root, sources.test or ())):
         for path in paths:
             content = path.stat().st_size if sources.archives else _digest(path)
-            digest.update(f"{path.relative_to(root).as_posix()}\t{content}\n".encode())
+            digest.update(os.fsencode(path.relative_to(root).as_posix()) + f"\t{content}\n".encode())
         digest.update(b"\n")
     return digest.hexdigest()
 

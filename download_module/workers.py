@@ -64,7 +64,8 @@ def results(pool, function, jobs):
     if pool is None:
         yield from map(function, jobs)
         return
-    futures = [pool.submit(function, job) for job in jobs]
+    with interrupt.held():  # the first jobs start the processes: one half started would print a traceback
+        futures = [pool.submit(function, job) for job in jobs]
     try:
         for future in as_completed(futures):
             yield future.result()
