@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 import util
 from inception2_module import evaluation, experiments
 from inception2_module.experiments import NETWORKS, RECIPES
-from wi2_paper import matrix
+from wi2_paper import checking, matrix
 from wi2_paper.matrix import BETTER, BUDGET, CELLS, CURVE, N_DRAWS, N_MAX, QUICK
 from wi2_paper.texts import TEXTS
 
@@ -27,6 +27,8 @@ PREDECESSOR = {"input": (24.07, 0.759), 100: (24.10, 0.759), 1_000: (24.44, 0.77
 
 def main():
     results = {path.stem: util.read_json(path) for path in sorted(Path("results").glob("[!.]*.json"))}
+    for name, result in results.items():
+        checking.check_result(Path("results") / f"{name}.json", result)
     for name, texts in TEXTS.items():
         path = Path(name)
         text = replace_blocks(path.read_text(encoding="utf-8"), blocks(results, texts), path)
