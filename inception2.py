@@ -24,8 +24,6 @@ from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 import util
 from download_module.degrade import EXAMPLES, task_of
 from inception2_module import drawing, networkfile
@@ -169,8 +167,8 @@ def run_restore(options):
     model_path, known = networkfile.find_weights(options.weights)
     model = networkfile.load_model(model_path)
     chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large)
-    files.restore_files(options.images, options.out, lambda x: np.asarray(model.predict_on_batch(x)),
-                        known.get("task"), chosen)
+    predict = partial(networkfile.predict, model)
+    files.restore_files(options.images, options.out, predict, known.get("task"), chosen)
 
 
 def run_export(options):

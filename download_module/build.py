@@ -16,6 +16,7 @@ import PIL
 from tqdm import tqdm
 
 from download_module import disk, split, tiles, workers
+from download_module.manifest import check_manifest, digest_tiles
 from util import UserError, check_writable, read_json, write_json
 
 FORMAT = 1  # raise it when the same seed gives other tiles: sets of another format are made anew
@@ -102,6 +103,10 @@ def _make(folder, sources, wish, listing, differences, n_workers, progress):
                     bar=bar,
                 )
         manifest = _manifest(name, sources, wish, listing, dict(zip(split.SPLITS, sides, strict=True)), made)
+        manifest["digest"] = {
+            key: {name: digest_tiles(sorted((partial / key / name).iterdir())) for name in ("hr", *wish.tasks)}
+            for key in split.SPLITS
+        }
         write_json(partial / "manifest.json", manifest)
         _swap(partial, folder)
     finally:
@@ -173,6 +178,8 @@ def _read_manifest(folder):
         raise UserError(f"{folder} was not made by download.py: move it away, or choose another --out or --dataset")
     if not (isinstance(manifest["format"], int) and (manifest["format"] != FORMAT or _is_sound(manifest))):
         raise broken
+    if manifest["format"] == FORMAT:
+        check_manifest(folder, manifest)
     return manifest
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -158,19 +159,27 @@ def _check_declared(path, config, n_held):
         raise
 
 
+def predict(model, images):
+    """Apply a network: float32 (N, H, W, 3) -> float32 (N, H, W, 3). What is not a finite number is a `UserError`."""
+    output = np.asarray(model.predict_on_batch(images))
+    if not np.isfinite(output).all():
+        raise util.UserError("the network puts out values that are not finite numbers: train it again, or give another")
+    return output
+
+
 def restore_tiles(model, degraded, ensemble=False):
     """Restore images of one size: uint8 (N, H, W, 3) -> uint8 (N, H, W, 3), any H and W.
 
     Sides that the network cannot halve four times are padded by mirroring, and cropped again. With `ensemble` the
     output is the mean over the 8 symmetries of the square, see symmetries.with_symmetries.
     """
-    predict = symmetries.with_symmetries(lambda batch: np.asarray(model.predict_on_batch(batch)), ensemble, trust=False)
+    restore = symmetries.with_symmetries(partial(predict, model), ensemble, trust=False)
     height, width = degraded.shape[1:3]
     bottom, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
     restored = np.empty_like(degraded)
     for i in range(0, len(degraded), PREDICT_BATCH):
         batch = np.pad(degraded[i : i + PREDICT_BATCH], ((0, 0), (0, bottom), (0, right), (0, 0)), "symmetric")
-        output = predict(batch.astype(np.float32) / util.DATA_RANGE)
+        output = restore(batch.astype(np.float32) / util.DATA_RANGE)
         restored[i : i + PREDICT_BATCH] = util.to_uint8(output[:, :height, :width])
     return restored
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import names
 
+import inception2
 import util
 
 ROOT = Path(__file__).parents[1]
@@ -219,3 +220,40 @@ def test_a_pipe_or_folder_in_the_place_of_json_does_not_hang(tmp_path):
     for name in ("a.json", "b.json"):
         with pytest.raises(util.UserError, match="no file"):
             util.read_json(tmp_path / name)
+
+
+# ---- a network that puts out no numbers
+
+
+@pytest.fixture
+def overflowing(workplace):
+    """A network of finite weights whose output is not finite where the input is not black."""
+    from inception2_module import networkfile, networks
+
+    model = networks.build_model("srcnn535", 4, 0.0)
+    model.set_weights([np.full(weight.shape, 1e20, np.float32) * (weight.ndim > 1) for weight in model.get_weights()])
+    path = workplace / "runs" / "bad" / "model.keras"
+    networkfile.save_model(model, path)
+    return path
+
+
+def files_in(place):
+    return sorted(path for path in place.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("options", [(), ("--ensemble",), ("--trust", "map.png")])
+def test_a_network_that_puts_out_no_numbers_restores_nothing(overflowing, workplace, capsys, options):
+    util.write_image(workplace / "photo.png", np.full((20, 20, 3), 200, np.uint8))
+    before = files_in(workplace)
+    arguments = ["restore", "photo.png", "--weights", str(overflowing), *options]
+    assert util.run_cli(lambda: inception2.main(arguments)) == 2
+    assert "not finite" in capsys.readouterr().err
+    assert files_in(workplace) == before
+
+
+def test_a_network_that_puts_out_no_numbers_is_not_measured(overflowing, workplace, capsys):
+    before = files_in(workplace)
+    arguments = ["evaluate", str(overflowing), "--dataset", "tiny", "--task", "sr_x4"]
+    assert util.run_cli(lambda: inception2.main(arguments)) == 2
+    assert "not finite" in capsys.readouterr().err
+    assert files_in(workplace) == before
