@@ -28,9 +28,9 @@ N_KILLS, N_RESTORE, N_DOWNLOAD = 102, 1000, 200
 SECONDS = 900  # no command may take longer
 TESTS = {
     "server, download, archive": ("test_fetch.py", "test_unpack.py"),
-    "files of networks": ("test_networkfile.py",),
+    "files of networks": ("test_faults_networkfile.py",),
     "results edited by hand": ("test_checking.py",),
-    "manifests and tiles changed": ("test_manifest.py",),
+    "manifests and tiles changed": ("test_faults_manifest.py",),
     "signals, outputs, disks, names": ("test_faults.py",),
 }
 RUN = ("--dataset", "sample", "--n-train", "60", "--width", "4", "--n-updates", "40", "--batch-size", "1")
