@@ -80,10 +80,10 @@ def test_closed_outputs_change_nothing(tmp_path, closed):
 
 def test_closed_outputs_keep_the_status_of_a_refusal(tmp_path):
     for closed in ((1,), (2,), (1, 2)):
-        process = start(tmp_path, "--n-train", "0", preexec_fn=lambda closed=closed: [os.close(n) for n in closed])
+        process = start(tmp_path, "--images", "nowhere", preexec_fn=lambda closed=closed: [os.close(n) for n in closed])
         status, output, errors = end(process)
         assert (status, output) == (2, "")
-        assert ("--n-train is 0" in errors) == (2 not in closed)
+        assert ("nowhere is not a folder" in errors) == (2 not in closed)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -91,7 +91,7 @@ def test_a_full_disk_under_the_output_is_said(tmp_path):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         status, _, errors = end(start(tmp_path, *SMALL, stdout=full))
         assert status == 2 and errors.count("\n") == 1 and "the disk is full" in errors
-        assert end(start(tmp_path, "--n-train", "0", stdout=full, stderr=full))[0] == 2
+        assert end(start(tmp_path, "--images", "nowhere", stdout=full, stderr=full))[0] == 2
 
 
 @pytest.mark.parametrize("environment", [
