@@ -7,6 +7,11 @@
 Cutting takes one to two minutes for each set on two cores. The same command again does only what is missing.
 """
 
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.at_once()
+
 import argparse
 import sys
 from pathlib import Path

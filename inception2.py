@@ -12,14 +12,17 @@ any moment, the same command goes on from the last checkpoint. A run writes runs
 results/NAME.json, assets/NAME.png.
 """
 
+import interrupt
+
+if __name__ == "__main__":
+    interrupt.at_once()
+
 import argparse
 import sys
 import time
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 import util
 from download_module.degrade import EXAMPLES, task_of
@@ -172,8 +175,8 @@ def run_restore(options):
     model = networkfile.load_model(model_path)
     chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large,
                            options.range, known.get("range"), options.pages)
-    files.restore_files(options.images, options.out, lambda x: np.asarray(model.predict_on_batch(x)),
-                        known.get("task"), chosen)
+    predict = partial(networkfile.predict, model)
+    files.restore_files(options.images, options.out, predict, known.get("task"), chosen)
 
 
 def run_export(options):

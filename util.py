@@ -1,9 +1,10 @@
-"""Image files <-> arrays, pairing of tiles, PSNR / SSIM, and how a script ends. No Keras in here.
+"""Image files <-> arrays, PSNR / SSIM, and how a script ends. No Keras in here.
 
 Arrays are batch first, `(N, H, W, C)`, uint8 in 0..255 unless a docstring says otherwise.
 """
 
 import argparse
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -11,16 +12,18 @@ import json
 import math
 import os
 import re
-import signal
 import sys
 import tempfile
-import threading
+import unicodedata
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from skimage.metrics import structural_similarity
+
+import interrupt
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".npz"}
 DATA_RANGE = 255
@@ -44,24 +47,26 @@ class ImageError(UserError):
 def run_cli(main):
     """Run a script's `main()` and return its exit status.
 
-    0 when it is done, 2 after a `UserError`, a wrong option (argparse) or a file-system error, 130 after
-    Ctrl-C, 141 when the reader of the output has gone. Expected errors print one sentence on stderr and no
-    traceback; a bug keeps its traceback.
+    0 when it is done, 2 after a `UserError`, a wrong option (argparse), a file-system error or when the memory is
+    used up, 130 after Ctrl-C or SIGTERM, 141 when the reader of the output has gone. Expected errors print one sentence
+    on stderr and no traceback; a bug keeps its traceback.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # names of files need not be UTF-8
-            stream.reconfigure(errors="backslashreplace")
+    _open_streams()
+    interrupt.as_exception()
     try:
         main()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # or a full disk under the output would be found after the last chance to say so
     except BrokenPipeError:  # whoever read the output has gone, `... | head` for one
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
-    except (UserError, OSError) as error:
-        print(f"{Path(sys.argv[0]).name}: error: {describe_error(error)}", file=sys.stderr)
+    except (UserError, OSError, MemoryError) as error:
+        _say(f"{Path(sys.argv[0]).name}: error: {describe_error(error)}\n")
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from here", file=sys.stderr)
-        return 130
+        interrupt.ignored()
+        _say(interrupt.SENTENCE)
+        return interrupt.STATUS
     return 0
 
 
@@ -70,19 +75,77 @@ def first_line(error):
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
+def _open_streams():
+    """See to it that there is something to write to, and that no character is one too many for it.
+
+    Where stdout or stderr is closed, the next file that is opened would become it, and get what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _say(text):
+    """Write the last words to stderr, after what was printed; where that cannot be done, the exit status has to do."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _drop_output():
+    """Turn to nothing what is still to be written: Python would try once more at the end, and complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def terminal_text(text):
+    """Return text of a file, a server or a name as one line of which a terminal obeys nothing.
+
+    Control characters (ESC, newline, ...) and those that turn or hide text become escapes, as in `repr`.
+    """
+    obeyed = {"Cc", "Cf", "Zl", "Zp"}
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in obeyed else c for c in str(text))
+
+
 def describe_error(error):
-    """Return the sentence for an expected error; any other one is raised again, with its traceback."""
+    """Return the sentence for an expected error, see `terminal_text`; any other one is raised again."""
     if isinstance(error, UserError):
-        return str(error)
+        return terminal_text(error)
+    if isinstance(error, MemoryError):
+        return "the memory is used up: close other programs, or take smaller images or fewer tiles"
     if error.errno not in _FILE_SYSTEM_ERRORS:
         raise error
-    where = f" ({error.filename})" if error.filename else ""
+    where = f" ({terminal_text(error.filename)})" if error.filename else ""
     return f"{_FILE_SYSTEM_ERRORS[error.errno]}{where}"
 
 
 _FILE_SYSTEM_ERRORS = {
     errno.ENOSPC: "the disk is full: free some space, then run the same command again",
     errno.EDQUOT: "the disk quota is used up: free some space, then run the same command again",
+    errno.EFBIG: "a file grew beyond the size allowed here (ulimit -f): raise it, then run the same command again",
+    errno.EIO: "the disk does not answer as it should: check it, or choose a folder on another one",
+    errno.ENOMEM: "the memory is used up: close other programs, then run the same command again",
+    errno.EMFILE: "too many files are open (ulimit -n): raise that number, then run the same command again",
+    errno.ELOOP: "links lead round in a circle: check the path",
+    errno.ENXIO: "this is a device or a socket and no file: check the path",
+    errno.EBUSY: "another program is using this: close it, then run the same command again",
+    errno.ETXTBSY: "another program is using this: close it, then run the same command again",
+    errno.ESTALE: "the network drive has lost this file: run the same command again",
+    errno.ENOTEMPTY: "another program has written into this folder: run the same command again",
     errno.EACCES: "no permission: change it, or choose another place",
     errno.EPERM: "no permission: change it, or choose another place",
     errno.ENOENT: "there is no such file or folder: check the path",
@@ -92,31 +155,6 @@ _FILE_SYSTEM_ERRORS = {
     errno.EISDIR: "a folder stands where a file is needed: move it away or choose another name",
     errno.EEXIST: "something of that name is already there: move it away or choose another name",
 }
-
-
-@contextmanager
-def sigint_held():
-    """Hold Ctrl-C back until the block has ended.
-
-    For what must not be torn: half-imported libraries lose the interrupt or crash. Processes started in the block
-    keep SIGINT blocked, so that Ctrl-C is the parent's business alone.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # no other thread is interrupted, or may set handlers
-        return
-    held = []
-    handler = signal.signal(signal.SIGINT, lambda *_: held.append(True))
-    # The handler alone is not inherited, the mask alone leaves the signal to other threads of this process.
-    can_block = hasattr(signal, "pthread_sigmask")  # not on Windows
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else None
-    try:
-        yield
-    finally:
-        if can_block:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if held:
-        raise KeyboardInterrupt
 
 
 def is_plain_name(name):
@@ -159,17 +197,40 @@ def replacing(path):
     """Yield a temporary path beside `path` that takes its place only if the block ends well.
 
     Whoever reads `path` sees the old file or the whole new one, never half of it; after an exception the
-    temporary file is gone and `path` is as it was. The suffix stays, because writers choose by it; the rest of the
-    name does not, because `path` may have the longest one that the file system allows.
+    temporary file is gone and `path` is as it was. What a killed process left is removed by the next one that writes
+    into the folder. The suffix stays, because writers choose by it; the rest of the name does not, because `path` may
+    have the longest one that the file system allows.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{next(_temporary_names)}{path.suffix}")
+    _remove_left_over(path.parent.resolve())
+    temporary = path.with_name(f".{os.getpid()}-{next(_temporary_names)}.unfinished{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@cache  # once for each folder: a folder of ten thousand images would be searched ten thousand times
+def _remove_left_over(directory):
+    """Remove temporary files of `replacing` whose process is gone."""
+    for path in directory.glob(".*.unfinished*"):
+        found = re.match(r"\.(\d+)-\d+\.unfinished", path.name)
+        if found and not _is_running(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(pid):
+    if os.name != "posix":  # there the question would be a signal
+        return pid == os.getpid()
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # of another user
+    return True
 
 
 def write_json(path, value):
@@ -178,15 +239,23 @@ def write_json(path, value):
     # A list of numbers on one line, so that a thousand scores do not make a thousand lines of diff.
     text = re.sub(r"\[\n[-+\d.e,\s]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        # Of a file name that is not UTF-8 the stray bytes become \udcXX, which JSON reads back.
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path):
-    """Read a JSON file; a broken one is a `UserError` that names it."""
+    """Read a strict JSON file; a broken one, or one that is no plain file, is a `UserError` that names it."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is a folder, a device or a pipe and no file: move it away and make it again")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): delete it and make it again") from error
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} stands where a number is needed")
 
 
 def check_writable(directory):
@@ -221,10 +290,10 @@ def write_image(path, array):
 
 
 def list_images(directory, skip=None, on_error=None):
-    """Return the sorted paths of all image files under `directory`, at any depth.
+    """Return the sorted paths of all image files under `directory`, at any depth; hidden ones are none.
 
-    Links to folders are followed, and no folder is entered twice. The `._` files of Macs are passed over; what bears
-    the name of an image and is no file (a pipe, a link to nowhere) gets a sentence on stderr.
+    Links to folders are followed, and no folder is entered twice. What bears the name of an image and is no file (a
+    pipe, a link to nowhere) gets a sentence on stderr.
 
     Parameters
     ----------
@@ -259,9 +328,11 @@ def list_images(directory, skip=None, on_error=None):
             continue
         for entry in entries:
             path = folder / entry.name
+            if entry.name.startswith("."):
+                continue
             if path.is_dir():
                 (links if entry.is_symlink() else folders).append(path)
-            elif path.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith("._"):
+            elif path.suffix.lower() in IMAGE_SUFFIXES:
                 if path.is_file():
                     paths.append(path)
                 else:

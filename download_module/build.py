@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from download_module import disk, split, tiles, workers
 from download_module.degrade import DEFAULT_TASKS, task_of
+from download_module.manifest import check_manifest, digest_tiles
 from util import UserError, check_writable, read_json, sha256_of, write_json
 
 FORMAT = 1  # raise it when the same seed gives other tiles: sets of another format are made anew
@@ -110,6 +111,10 @@ def _make(folder, sources, wish, listing, differences, n_workers, progress):
                 )
         manifest = _manifest(name, sources, wish, listing, dict(zip(split.SPLITS, sides, strict=True)), made)
         manifest |= _described(form, tasks)
+        manifest["digest"] = {
+            key: {name: digest_tiles(sorted((partial / key / name).iterdir())) for name in ("hr", *wish.tasks)}
+            for key in split.SPLITS
+        }
         write_json(partial / "manifest.json", manifest)
         _swap(partial, folder)
     finally:
@@ -186,6 +191,8 @@ def _read_manifest(folder):
         raise UserError(f"{folder} was not made by download.py: move it away, or choose another --out or --dataset")
     if not (isinstance(manifest["format"], int) and (manifest["format"] != FORMAT or _is_sound(manifest))):
         raise broken
+    if manifest["format"] == FORMAT:
+        check_manifest(folder, manifest)
     return manifest
 
 
@@ -240,7 +247,7 @@ def listing_of(sources):
     for root, paths in ((sources.train_root, sources.train), (sources.test_root, sources.test or ())):
         for path in paths:
             content = path.stat().st_size if sources.archives else sha256_of(path)
-            digest.update(f"{path.relative_to(root).as_posix()}\t{content}\n".encode(errors="surrogateescape"))
+            digest.update(os.fsencode(path.relative_to(root).as_posix()) + f"\t{content}\n".encode())
         digest.update(b"\n")
     return digest.hexdigest()
 

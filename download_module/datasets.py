@@ -62,8 +62,11 @@ def _read_list(directory, side):
     path = directory / f"{side}-calibrated-shuffled.txt"
     if not path.is_file():
         raise UserError(f"the Mars archive lacks {path.name}: download it again")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     names = sorted({line.split()[0] for line in lines if line.strip()})
+    for name in names:
+        if name[0] in "/\\" or ":" in name or ".." in re.split(r"[/\\]", name):
+            raise UserError(f"{path.name} of the Mars archive names {name}, outside of it: do not use this archive")
     missing = [name for name in names if not (directory / name).is_file()]
     if missing or not names:
         what = f"{missing[0]}, which {path.name} names" if missing else f"any image in {path.name}"
@@ -170,7 +173,7 @@ def get_archives(dataset, out, archives_dir=None, allow_unverified=False, progre
     for archive in dataset.archives:
         if archives_dir is None:
             path = Path(out) / "_archives" / archive.file
-            facts = fetch.fetch(archive.url, path, archive.n_bytes, archive.sha256, progress)
+            facts = fetch.fetch(archive.url, path, archive.n_bytes, archive.sha256, progress, unpack.check)
         else:
             path = Path(archives_dir) / archive.file
             facts = fetch.take_archive(path, archive.n_bytes, archive.sha256, allow_unverified)
@@ -197,7 +200,16 @@ def _check_disk(dataset, out):
 
 def open_sources(dataset, got, out, progress=True):
     """Extract archives (from `get_archives`) to `out/_sources/<stem>` and list the images: a `Sources`."""
-    folders = [unpack.extract(path, Path(out) / "_sources" / path.stem, progress) for path, _ in got]
+    folders = []
+    for path, facts in got:
+        try:
+            folders.append(unpack.extract(path, Path(out) / "_sources" / path.stem, progress))
+        except unpack.DamagedError as error:
+            if facts["url"] is None:  # from --archives: the user's own
+                raise
+            fetch.discard(path)
+            raise UserError(f"{error.__cause__ or error}: {path} was damaged and is thrown away, run the same command "
+                            "again to download it anew") from error
     train, test, train_root, test_root = dataset.list_sides(*folders)
     archives = tuple(facts for _, facts in got)
     return Sources(train, test, train_root, test_root, True, archives, dataset.licence, dataset.citation)

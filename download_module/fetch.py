@@ -11,21 +11,24 @@ import os
 import random
 import re
 import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import requests
+import urllib3
 
 from download_module.disk import byte_bar, check_disk, lock, size_of
 from util import UserError, replacing, sha256_of
 
 TIMEOUT = (15, 60)  # seconds: to connect, and between two pieces of the answer
 N_RETRIES = 6  # in a row without a new byte; the waits between them add up to about a minute
+LONGEST_WAIT = 60  # seconds, of those that a server asks for
 CHUNK = 1 << 16
 
 TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
-def fetch(url, path, n_bytes, sha256=None, progress=True):
+def fetch(url, path, n_bytes, sha256=None, progress=True, check=None):
     """Download `url` to `path`, unless a good file is already there: then no request is made.
 
     Parameters
@@ -40,6 +43,8 @@ def fetch(url, path, n_bytes, sha256=None, progress=True):
         every later use is compared to it (trust on first use).
     progress : bool
         Show a progress bar on stderr.
+    check : function of a path, optional
+        Looks into a first download without a published checksum before it is trusted; what it raises drops the file.
 
     Returns
     -------
@@ -52,15 +57,16 @@ def fetch(url, path, n_bytes, sha256=None, progress=True):
         When the server refuses, is not to be reached or sends something else, or the disk is too small.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder and a file is to be downloaded there: choose another place")
+    part = _beside(path, ".part")
+    for used in (path, part, _beside(part, ".lock"), _beside(part, ".etag"), _beside(path, ".sha256")):
+        if used.exists() and not used.is_file():  # a pipe would be waited for
+            raise UserError(f"{used} is a folder, a device or a pipe and a file is needed there: move it away")
     expected = sha256.lower() if sha256 else _recorded(path)
     found = _checksum(path) if size_of(path) == n_bytes else None
     if found and expected in (None, found):
         _record(path, found, path)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = _beside(path, ".part")
         with _beside(part, ".lock").open("w") as lock_file:
             lock(lock_file, path)
             _download(url, part, n_bytes, bool(sha256), progress)
@@ -70,6 +76,12 @@ def fetch(url, path, n_bytes, sha256=None, progress=True):
                 source = "published" if sha256 else f"recorded in {_beside(path, '.sha256')}"
                 raise UserError(f"{url} sent a file of SHA-256 {found}, thrown away because {expected} is "
                                 f"{source}: run again, and if this repeats, ask whether the file has changed")
+            if check and expected is None:
+                try:
+                    check(part)
+                except UserError:
+                    _discard(part)
+                    raise
             _record(path, found, part)  # before the rename: killed in between, the .part is checked again
             part.replace(path)
             _discard(part)
@@ -94,7 +106,7 @@ def take_archive(path, n_bytes, sha256=None, allow_unverified=False):
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} does not exist: put the archive there, or download it without --archives")
+        raise UserError(f"{path} is not there or no file: put the archive there, or download it without --archives")
     size, found = size_of(path), _checksum(path)
     expected = sha256.lower() if sha256 else _recorded(path)
     good = size == n_bytes and expected in (None, found)
@@ -112,14 +124,16 @@ def _download(url, part, n_bytes, checked_later, progress):
     check_disk(part.parent, n_bytes - best)
     with byte_bar(n_bytes, part.stem, progress, initial=best) as bar:
         while size_of(part) < n_bytes:
+            asked = 0
             try:
                 _request(url, part, n_bytes, checked_later, bar)
                 reason = "it stopped early"
             except TRANSIENT as error:
                 reason = type(error).__name__
             except _TryAgainError as error:
-                reason = str(error)
-            except requests.RequestException as error:
+                reason, asked = str(error), error.seconds
+            # The last two: of a redirection to something that is no address.
+            except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                 raise UserError(f"{url} cannot be downloaded ({error}): check the address") from error
             if (size := size_of(part)) < n_bytes:
                 failures = 1 if size > best else failures + 1
@@ -127,28 +141,37 @@ def _download(url, part, n_bytes, checked_later, progress):
                 if failures > N_RETRIES:
                     raise UserError(f"{url} cannot be downloaded ({reason}; {size} of {n_bytes} bytes "
                                     "are here): check the network and run again, it goes on from there")
-                _wait(failures)
+                _wait(failures, asked)
 
 
 class _TryAgainError(Exception):
-    """This answer was no use, the next one may be."""
+    """This answer was no use, the next one may be, after the seconds that the server asks for."""
+
+    def __init__(self, reason, seconds=0):
+        super().__init__(reason)
+        self.seconds = seconds
 
 
 def _request(url, part, n_bytes, checked_later, bar):
     """Append to `part` what is missing, or write it anew when the server does not resume."""
     size, etag_path = size_of(part), _beside(part, ".etag")
-    version = etag_path.read_text() if etag_path.exists() else None
+    version = etag_path.read_text(encoding="latin-1") if etag_path.exists() else None
     headers = {"Accept-Encoding": "identity"}  # sizes are those of the file, not of a compressed transfer
-    if size and (version or checked_later):  # a published checksum would catch halves of two versions
+    # A published checksum would catch halves of two versions; a date is too coarse to tell them apart.
+    if size and (checked_later or (version or "").startswith('"')):
         headers["Range"] = f"bytes={size}-"
         if version:
             headers["If-Range"] = version
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         status, got = response.status_code, response.headers
         if status in (408, 429) or status >= 500:
-            raise _TryAgainError(f"the server answers {status} {response.reason}")
+            raise _TryAgainError(f"the server answers {status} {response.reason}", _retry_after(got))
         extent = re.match(r"bytes (\d+)-\d+/(\d+|\*)$", got.get("Content-Range", ""))
-        if status == 416 or (status == 206 and not (extent and int(extent[1]) == size)):
+        if (
+            status == 416
+            or (status == 206 and not (extent and int(extent[1]) == size))
+            or (status == 206 and version and _version(got) not in ("", version))
+        ):
             _discard(part)
             raise _TryAgainError("the server does not go on from where it stopped")
         if status not in (200, 206):
@@ -164,8 +187,7 @@ def _request(url, part, n_bytes, checked_later, bar):
                 bar.reset(n_bytes)
                 size = 0
                 # Only now that the old bytes are gone, because the tag vouches for what lies beside it.
-                etag = got.get("ETag", "")  # a weak one, W/"...", is not allowed in If-Range; a date is
-                etag_path.write_text(etag if etag.startswith('"') else got.get("Last-Modified", ""))
+                etag_path.write_text(_version(got), encoding="latin-1")
             for chunk in response.iter_content(CHUNK):
                 size += len(chunk)
                 if size > n_bytes:
@@ -176,9 +198,25 @@ def _request(url, part, n_bytes, checked_later, bar):
                 bar.update(len(chunk))
 
 
-def _wait(failures):
+def _version(headers):
+    """What If-Range may hold: a strong ETag (a weak one, W/"...", is not allowed there) or a date; or nothing."""
+    etag = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified", "")
+
+
+def _retry_after(headers):
+    """Return the seconds that a busy server asks to be left alone, up to a minute."""
+    value = headers.get("Retry-After", "").strip()
+    try:
+        seconds = int(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return 0
+    return min(max(seconds, 0), LONGEST_WAIT)
+
+
+def _wait(failures, asked):
     """1, 2, 4 ... 32 seconds, give or take a quarter, so that many clients do not come back in step."""
-    time.sleep(2 ** (failures - 1) * random.uniform(0.75, 1.25))
+    time.sleep(max(asked, 2 ** (failures - 1) * random.uniform(0.75, 1.25)))
 
 
 def _checksum(path):
@@ -209,6 +247,12 @@ def _record(path, digest, measured):
     with replacing(record) as temporary:
         temporary.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
         os.utime(temporary, ns=(time_ns, time_ns))
+
+
+def discard(path):
+    """Remove a downloaded file and its record, so that the next `fetch` begins afresh."""
+    path.unlink(missing_ok=True)
+    _beside(path, ".sha256").unlink(missing_ok=True)
 
 
 def _discard(part):

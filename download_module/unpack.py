@@ -1,5 +1,6 @@
 """Unpack a zip archive safely: a folder gets its final name only when every member is in it."""
 
+import contextlib
 import errno
 import hashlib
 import re
@@ -8,6 +9,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 from download_module.disk import byte_bar, check_disk, gigabytes, lock, size_of
@@ -16,12 +18,18 @@ from util import UserError
 CHUNK = 1 << 16
 MARKER = ".extracted_from"
 MAX_UNPACKED = 16_000_000_000  # bytes; the largest archive here unpacks to 3.5 GB
+MAX_MEMBERS = 200_000
 MAX_RATIO = 200  # images hardly shrink; deflate reaches 1,000 on a bomb
-RATIO_FREE = 4_000_000  # bytes; a member below this may shrink as it likes
+MAX_TOTAL_RATIO = 50  # of the whole archive: its members may share their bytes
+RATIO_FREE = 4_000_000  # bytes; below this a member, or the whole, may shrink as it likes
 
 BAD_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError)
 # A table of contents before the start of the file; twice: one name is a file and a folder.
 BAD_ZIP_ERRNO = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR)
+
+
+class DamagedError(UserError):
+    """An archive that is to be got anew."""
 
 
 def extract(archive_path, directory, progress=True):
@@ -48,31 +56,62 @@ def extract(archive_path, directory, progress=True):
         zip bomb), the disk is too small, or `directory` holds something that was not made here.
     """
     archive_path, directory = Path(archive_path), Path(directory)
-    if not archive_path.is_file():
-        raise UserError(f"{archive_path} does not exist: check the path")
     final = directory.resolve()  # of a link, the folder it leads to is what is replaced
     final.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with archive_path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            lock(file, archive_path)
-            members = archive.infolist()
-            _check_members(archive_path, members)
-            contents = repr([(m.filename, m.file_size, m.CRC) for m in members])
-            identity = hashlib.sha256(contents.encode()).hexdigest()
-            if not _is_complete(final, identity, members):
-                _unpack(archive, members, final, identity, progress)
-    except (*BAD_ZIP, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in BAD_ZIP_ERRNO:
-            raise
-        raise UserError(f"{archive_path} is damaged or not a zip archive ({error}): get it anew") from error
+    with _opened(archive_path) as archive:
+        members = archive.infolist()
+        contents = repr([(m.filename, m.file_size, m.CRC) for m in members])
+        identity = hashlib.sha256(contents.encode()).hexdigest()
+        if not _is_complete(final, identity, members):
+            _unpack(archive, members, final, identity, progress)
     return directory
 
 
-def _check_members(archive_path, members):
+def check(archive_path):
+    """Read every member of an archive against its CRC; a damaged or unsafe one raises `UserError`, see `extract`."""
+    archive_path = Path(archive_path)
+    with _opened(archive_path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as source:
+                while source.read(CHUNK):
+                    pass
+
+
+@contextmanager
+def _opened(archive_path):
+    """Yield the ZipFile of an archive whose members are safe; what is damaged, here or in the block, is a sentence."""
+    if not archive_path.is_file():
+        raise UserError(f"{archive_path} does not exist or is no file: check the path")
+    try:
+        with archive_path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            lock(file, archive_path)
+            check_members(archive_path, archive.infolist())
+            yield archive
+    except (*BAD_ZIP, OSError) as error:
+        if isinstance(error, UserError) or (isinstance(error, OSError) and error.errno not in BAD_ZIP_ERRNO):
+            raise
+        raise DamagedError(f"{archive_path} is damaged or not a zip archive ({error}): get it anew") from error
+
+
+def name_of(member):
+    """Return the name of a member. Where its archive does not say in which encoding, that of macOS or of Japan."""
+    name = member.orig_filename  # `filename` is cut at a NUL
+    if member.flag_bits & 0x800:  # UTF-8
+        return name
+    for encoding in ("utf-8", "cp932"):
+        with contextlib.suppress(UnicodeError):
+            return name.encode("cp437").decode(encoding)  # zipfile takes it for cp437
+    return name
+
+
+def check_members(archive_path, members):
     """Refuse an archive that could write outside its folder, fill the disk, or mean two things."""
+    if len(members) > MAX_MEMBERS:
+        raise UserError(f"{archive_path} holds {len(members):,} files and no data set here has more than "
+                        f"{MAX_MEMBERS:,}: do not use this archive")
     seen = {MARKER}
     for member in members:
-        name = member.orig_filename  # `filename` is cut at a NUL
+        name = name_of(member)
         parts = name.removesuffix("/").split("/")
         key = "/".join(parts).casefold()  # what differs by case only is one file on macOS and Windows
         trouble = None
@@ -91,9 +130,10 @@ def _check_members(archive_path, members):
         if trouble:
             raise UserError(f"{archive_path} holds {name!r}, {trouble}: do not use this archive")
         seen.add(key)
-    if (total := sum(m.file_size for m in members)) > MAX_UNPACKED:
-        raise UserError(f"{archive_path} unpacks to {gigabytes(total)} and no data set here needs "
-                        f"{gigabytes(MAX_UNPACKED)}: do not use this archive")
+    total = sum(m.file_size for m in members)
+    if total > min(MAX_UNPACKED, max(RATIO_FREE, MAX_TOTAL_RATIO * size_of(archive_path))):
+        raise UserError(f"{archive_path} unpacks to {gigabytes(total)}, more than a data set needs or images shrink: "
+                        "do not use this archive")
 
 
 def _is_complete(directory, identity, members):
@@ -104,7 +144,7 @@ def _is_complete(directory, identity, members):
             raise UserError(f"{directory} was not unpacked here: move it away, then run again")
         return False
     files = [m for m in members if not m.is_dir()]
-    return marker.read_text() == identity and all(size_of(directory / m.filename) == m.file_size for m in files)
+    return marker.read_text() == identity and all(size_of(directory / name_of(m)) == m.file_size for m in files)
 
 
 def _unpack(archive, members, directory, identity, progress):
@@ -117,7 +157,7 @@ def _unpack(archive, members, directory, identity, progress):
         temporary.mkdir()
         with byte_bar(total, directory.name, progress) as bar:
             for member in members:
-                target = temporary / member.filename
+                target = temporary / name_of(member)
                 folder = target if member.is_dir() else target.parent
                 folder.mkdir(parents=True, exist_ok=True)
                 if member.is_dir():

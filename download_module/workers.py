@@ -11,7 +11,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_all_start_methods, get_context, parent_process
 
-from util import UserError, sigint_held
+import interrupt
+from util import UserError
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def worker_pool(n_workers):
     pool = ProcessPoolExecutor(n_workers, context, _start_worker, (stop,))
     pool.stop = stop
     try:
-        with sigint_held():  # the processes inherit that, or each would print a traceback at Ctrl-C
+        with interrupt.held():  # the processes inherit that, or each would print a traceback at Ctrl-C
             pool.submit(int).result()
         yield pool
     except BrokenProcessPool as error:
@@ -63,7 +64,8 @@ def results(pool, function, jobs):
     if pool is None:
         yield from map(function, jobs)
         return
-    futures = [pool.submit(function, job) for job in jobs]
+    with interrupt.held():  # the first jobs start the processes: one half started would print a traceback
+        futures = [pool.submit(function, job) for job in jobs]
     try:
         for future in as_completed(futures):
             yield future.result()

@@ -1,11 +1,16 @@
 """A network on disk: find it, load it, save it, run it on tiles."""
 
+import json
+import math
 import zipfile
+from functools import partial
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 import util
+from download_module import unpack
 from inception2_module import symmetries
 
 # Four strides of 2: the sides of an input must be multiples of this.
@@ -54,6 +59,8 @@ def find_weights(name):
 
 
 PREDICT_BATCH = 8
+LARGEST_CONFIG = 10_000_000  # bytes; that of the paper's network has 30,000
+LARGEST_LAYER = 1 << 26  # values of a layer for an image of 16x16; the paper's network has 16,384
 
 
 def save_model(model, path):
@@ -69,20 +76,25 @@ def save_model(model, path):
 def load_model(path):
     """Load a .keras file in Keras's safe mode, refusing what is not an image-to-image network.
 
-    Raises `util.UserError` for a missing or broken file, one that would run code, or a network that does not give
-    an RGB image of the size of its input.
+    Nothing of the size that the file declares is allocated before its configuration and its weights were compared.
+    Raises `util.UserError` for a missing or broken file, one that would run code or fill the memory, a network with a
+    weight that is not finite, or one that does not give an RGB image of the size of its input.
     """
     from inception2_module.backend import keras
 
     path = Path(path)
-    if not path.is_file():
-        raise util.UserError(f"{path} is not a file: train first, or give the path of a .keras file")
-    if not zipfile.is_zipfile(path):
-        raise util.UserError(f"{path} is broken or not a .keras file: train again, or give another file")
+    if path.suffix != ".keras" or not path.is_file():  # of another name Keras would read other, older formats
+        raise util.UserError(f"{path} is not a .keras file: train first, or give the path of a .keras file")
+    n_held, config = _read_declared(path)
     try:
+        _check_declared(path, config, n_held)
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except util.UserError:
+        raise
     except Exception as error:  # Keras raises whatever the broken part raised
         raise util.UserError(f"{path} cannot be loaded as a Keras model ({util.first_line(error)})") from error
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise util.UserError(f"{path} holds weights that are not finite numbers: train again, or give another file")
     for height, width in ((16, 16), (32, 48)):
         images = np.zeros((1, height, width, 3), np.float32)
         try:
@@ -95,19 +107,78 @@ def load_model(path):
     return model
 
 
+def _read_declared(path):
+    """Return (number of weights that a .keras file really holds, its configuration), at no more than its own size."""
+    broken = util.UserError(f"{path} is broken or not a .keras file: train again, or give another file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpack.check_members(path, archive.infolist())
+            if archive.getinfo("config.json").file_size > LARGEST_CONFIG:
+                raise broken
+            config = json.loads(archive.read("config.json"))
+            with archive.open("model.weights.h5") as file, h5py.File(file, "r") as weights:
+                return _count_held(path, weights), config
+    except (*unpack.BAD_ZIP, OSError, KeyError, RuntimeError, RecursionError) as error:
+        raise broken from error
+
+
+def _count_held(path, group):
+    """Count the numbers in an HDF5 file; raises `UserError` where they lie outside of it or are declared only."""
+    n = 0
+    for name in group:
+        item = None
+        if isinstance(group.get(name, getlink=True), h5py.HardLink):
+            item = group[name]
+        if isinstance(item, h5py.Group):
+            n += _count_held(path, item)
+        elif (not isinstance(item, h5py.Dataset) or item.external or item.is_virtual
+              or item.id.get_storage_size() < item.nbytes):
+            raise util.UserError(f"{path} holds {name!r}, weights that lie in another file or nowhere: do not use it")
+        else:
+            n += item.size
+    return n
+
+
+def _check_declared(path, config, n_held):
+    """Refuse a configuration that declares more weights than the file holds, or outputs that fill the memory."""
+    from inception2_module.backend import keras
+
+    try:
+        with keras.StatelessScope(initialize_variables=False):  # its variables have shapes and no values
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            small = keras.models.clone_model(model, input_tensors=keras.Input((SIZE_MULTIPLE, SIZE_MULTIPLE, 3)))
+        outputs = keras.tree.flatten([layer.output for layer in small.layers])
+        n_largest = max(math.prod(side or 1 for side in output.shape) for output in outputs)
+        n_declared = sum(math.prod(variable.shape) for variable in model.weights)
+        if n_declared > n_held or n_largest > LARGEST_LAYER:
+            raise util.UserError(f"{path} is damaged or made to fill the memory: it declares {n_declared:,} weights, "
+                                 f"holds {n_held:,}, and makes {n_largest:,} values of an image of 16x16: get it anew")
+    except BaseException:
+        keras.utils.clear_session()  # or the variables would get their values at the next opportunity
+        raise
+
+
+def predict(model, images):
+    """Apply a network: float32 (N, H, W, 3) -> float32 (N, H, W, 3). What is not a finite number is a `UserError`."""
+    output = np.asarray(model.predict_on_batch(images))
+    if not np.isfinite(output).all():
+        raise util.UserError("the network puts out values that are not finite numbers: train it again, or give another")
+    return output
+
+
 def restore_tiles(model, degraded, ensemble=False):
     """Restore images of one size: uint8 (N, H, W, 3) -> uint8 (N, H, W, 3), any H and W.
 
     Sides that the network cannot halve four times are padded by mirroring, and cropped again. With `ensemble` the
     output is the mean over the 8 symmetries of the square, see symmetries.with_symmetries.
     """
-    predict = symmetries.with_symmetries(lambda batch: np.asarray(model.predict_on_batch(batch)), ensemble, trust=False)
+    restore = symmetries.with_symmetries(partial(predict, model), ensemble, trust=False)
     height, width = degraded.shape[1:3]
     bottom, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
     restored = np.empty_like(degraded)
     for i in range(0, len(degraded), PREDICT_BATCH):
         batch = np.pad(degraded[i : i + PREDICT_BATCH], ((0, 0), (0, bottom), (0, right), (0, 0)), "symmetric")
-        output = predict(batch.astype(np.float32) / util.DATA_RANGE)
+        output = restore(batch.astype(np.float32) / util.DATA_RANGE)
         restored[i : i + PREDICT_BATCH] = util.to_uint8(output[:, :height, :width])
     return restored
 

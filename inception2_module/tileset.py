@@ -9,9 +9,9 @@ import numpy as np
 
 import util
 from download_module.datasets import sol_of
+from download_module.manifest import check_tiles, read_manifest
 
-# What a manifest must hold, and what decides the bytes of the tiles of one task.
-KEYS = ("name", "seed", "tasks", "counts", "verified", "archives", "versions", "tiles")
+# What decides the bytes of the tiles of one task.
 IDENTITY = ("format", "seed", "tiles", "archives", "listing_sha256")
 
 
@@ -53,15 +53,8 @@ class TileSet:
             out = "" if Path(data_dir) == Path("datasets") else f" --out {data_dir}"
             raise util.UserError(f"there is no data set {dataset} in {data_dir}: run download.py first: "
                                  f"python3 download.py --dataset {dataset}{out} (your own images: add --images DIR)")
-        self.manifest = util.read_json(manifest_path)
-        try:
-            self.n_train, self.n_test = (len(self.manifest["tiles"][split]) for split in ("train", "test"))
-            missing = [key for key in KEYS if key not in self.manifest]
-        except (KeyError, TypeError):
-            missing = ["tiles"]
-        if missing:
-            raise util.UserError(f"{manifest_path} has no {missing[0]}: remove {self.directory} and run download.py "
-                                 "again")
+        self.manifest = read_manifest(self.directory)
+        self.n_train, self.n_test = (len(self.manifest["tiles"][split]) for split in ("train", "test"))
         if not (self.directory / "train" / task).is_dir():
             tasks = " ".join([*self.manifest["tasks"], task])
             raise util.UserError(f"{self.directory} has no {task}: run download.py again with all the options that "
@@ -113,7 +106,7 @@ class TileSet:
         }
 
     def _pairs(self, split, n):
-        """Return the first n pairs of paths (None: all), after a look whether the manifest's tiles are all there."""
+        """Return the first n pairs of paths (None: all), if all tiles of the manifest are there and as made."""
         pairs = list_pairs(self.directory / split / "hr", self.directory / split / self.task)
         n_listed = len(self.manifest["tiles"][split])
         if len(pairs) != n_listed:
@@ -122,7 +115,10 @@ class TileSet:
         if n is not None and n > n_listed:
             raise util.UserError(f"{n} tiles are wanted and {self.directory / split} holds {n_listed}: ask for fewer "
                                  "or make more with download.py")
-        return pairs[:n]
+        pairs = pairs[:n]
+        for name, paths in zip(("hr", self.task), zip(*pairs, strict=True), strict=True):
+            check_tiles(self.manifest, split, name, paths)
+        return pairs
 
     def _read(self, split, indices):
         """Read some tiles of a split: `Tiles`."""

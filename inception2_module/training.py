@@ -7,6 +7,7 @@ run ends with the same weights as an uninterrupted one on the same machine.
 
 import contextlib
 import json
+import shutil
 import time
 import zipfile
 import zlib
@@ -109,6 +110,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
 
     psnr_of_input = util.psnr_of_mse(util.mse(validation_tiles.target, validation_tiles.degraded)).mean()
     losses, warned = [], False
+    shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)  # one log, without what came after the checkpoint
     with (
         tqdm(total=experiment.n_updates, initial=start, unit="update", desc="train", dynamic_ncols=True,
              mininterval=util.bar_interval()) as bar,
@@ -118,6 +120,8 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
             bar.set_postfix(loss=f"{entry['loss']:.5f}", val_psnr=f"{entry['psnr']:.2f}",
                             gain=f"{entry['psnr'] - psnr_of_input:+.2f} dB", refresh=False)
 
+        for line in log:
+            _add_scalars(writer, line)
         if log:
             show(log[-1])
         for update in range(start, experiment.n_updates):
@@ -149,8 +153,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
             # The log first: a line past the checkpoint is dropped at the next start, a missing one would stay lost.
             _write_log(log_path, log)
             save_checkpoint(checkpoint_path, model, done)
-            for key in ("loss", "psnr"):
-                writer.add_scalar(key, log[-1][key], done)
+            _add_scalars(writer, log[-1])
             writer.flush()
             show(log[-1])
             if collapsed and not warned:
@@ -316,6 +319,11 @@ def _read_log(path):
 def _write_log(path, log):
     with util.replacing(path) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
+
+
+def _add_scalars(writer, line):
+    for key in ("loss", "psnr"):
+        writer.add_scalar(key, line[key], line["update"])
 
 
 def _not_finite(what, update, experiment, log):

@@ -6,7 +6,7 @@
     large = restore([first, second], "runs/NAME/model.keras", enlarge=True)
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -92,9 +92,5 @@ def _restored(image, function, reach, scale, value_range, set_range):
 @lru_cache(maxsize=2)
 def _network(path, _modified):
     """The network of a file and how far it sees, kept for the next call."""
-    model = networkfile.load_model(path)
-
-    def predict(inputs):
-        return np.asarray(model.predict_on_batch(inputs))
-
+    predict = partial(networkfile.predict, networkfile.load_model(path))
     return predict, blocks.measure_reach(predict)

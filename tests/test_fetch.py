@@ -4,20 +4,22 @@ import hashlib
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from conftest import names, no_disk
 
-from download_module import datasets, disk
+from download_module import datasets, disk, unpack
 from download_module import fetch as module
 from download_module.fetch import fetch, take_archive
-from util import UserError
+from util import UserError, describe_error
 
 DATA = random.Random(1).randbytes(400_000)
 OTHER = random.Random(2).randbytes(len(DATA))
@@ -127,7 +129,7 @@ def server(monkeypatch):
 def waits(monkeypatch):
     """The waits that were asked for; none is made."""
     waits = []
-    monkeypatch.setattr(module, "_wait", waits.append)
+    monkeypatch.setattr(module, "_wait", lambda failures, asked: waits.append(asked or failures))
     return waits
 
 
@@ -369,7 +371,7 @@ def test_waits_grow_and_differ_between_clients(monkeypatch):
     slept = []
     monkeypatch.setattr(time, "sleep", slept.append)
     for failures in [1, 2, 3, 4, 5, 6] * 2:
-        module._wait(failures)
+        module._wait(failures, 0)
     assert all(0.75 * 2**n <= s <= 1.25 * 2**n for n, s in enumerate(slept[:6]))
     assert slept[:6] != slept[6:]
 
@@ -464,6 +466,92 @@ def test_two_processes_do_not_write_one_file(server, tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
+@pytest.mark.parametrize("location", [
+    "http://[::1", "http://a..b/", "http://\xff:99999/", "http://:80", "http://127.0.0.1:0x50/a", "http://%zz/",
+    "gopher://127.0.0.1/a", "file:///etc/passwd", "http://127.0.0.1:99999999/a", "http://" + "a" * 300 + "/",
+    "http://a" + "." * 300, "http://*/",
+])
+def test_a_redirection_to_no_address_is_one_sentence(server, tmp_path, location):
+    server.script = [lambda handler: redirect(handler, location)] * 20
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        get(server, tmp_path)
+    assert not {"a.zip", "a.zip.sha256"} & set(names(tmp_path))
+
+
+def redirect(handler, location):
+    handler.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: " + location.encode("latin-1") + b"\r\n\r\n")
+    handler.close_connection = True
+
+
+def test_a_circle_of_redirections_ends(server, tmp_path):
+    server.script = [status(302, Location="/a.zip")] * 100
+    with pytest.raises(UserError, match="redirects"):
+        get(server, tmp_path)
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [
+    ("7", 7), ("60", 60), ("3600", 60), ("0", 0), ("-5", 0), ("soon", 0), ("9" * 5000, 0), ("1e9", 0), ("", 0),
+    ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Wed, 21 Oct 2215 07:28:00 GMT", 60), ("Wed, 99 Oct 2215", 0),
+])
+def test_a_busy_server_is_left_alone_as_long_as_it_asks(server, tmp_path, waits, asked, seconds):
+    server.script = [status(503, Retry_After=asked)]
+    get(server, tmp_path)
+    assert waits == [seconds or 1]
+
+
+def test_the_reason_of_a_server_is_shown_and_not_obeyed(server, tmp_path):
+    def answer(handler):
+        handler.wfile.write(b"HTTP/1.1 404 \x1b[2J\x9b31m\r\nContent-Length: 0\r\n\r\n")
+
+    server.script = [answer]
+    with pytest.raises(UserError) as caught:
+        get(server, tmp_path)
+    assert "\x1b" not in describe_error(caught.value) and "\x9b" not in describe_error(caught.value)
+
+
+def test_a_changed_file_without_an_etag_is_not_joined_to_the_old_part(server, tmp_path):
+    server.etag = ""
+    server.script = [lambda handler: dated(handler, OTHER, HALF), lambda handler: dated(handler, DATA)]
+    get(server, tmp_path, sha256=None)
+    assert server.ranges() == [None, None]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def dated(handler, data, cut=None):
+    handler.head(200, Content_Length=len(data), Last_Modified="Wed, 21 Oct 2015 07:28:00 GMT")
+    handler.wfile.write(data[:cut])
+
+
+def test_a_server_that_ignores_if_range_is_found_out(server, tmp_path):
+    leave_part(tmp_path, OTHER[:1000], version='"v0"')
+    server.script = [status(206, Content_Range=f"bytes 1000-{len(DATA) - 1}/{len(DATA)}", ETag='"v1"')]
+    get(server, tmp_path, sha256=None)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("suffix", ["", ".part", ".part.etag", ".part.lock", ".sha256"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")],
+                         ids=["pipe", "folder", "device"])
+def test_what_is_no_file_is_not_waited_for(server, tmp_path, suffix, make):
+    make(tmp_path / f"a.zip{suffix}")
+    with pytest.raises(UserError, match="a folder, a device or a pipe"):
+        get(server, tmp_path)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"),
+                                  lambda path: socket.socket(socket.AF_UNIX).bind(str(path))],
+                         ids=["pipe", "folder", "device", "socket"])
+def test_an_archive_that_is_no_file_is_one_sentence(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    path = Path("a.zip")
+    make(path)
+    with pytest.raises(UserError, match="no file"):
+        take_archive(path, 10)
+    with pytest.raises(UserError, match="no file"):
+        unpack.extract(path, tmp_path / "out", progress=False)
+
+
 # ---- fetch: without a published checksum
 
 
@@ -497,6 +585,88 @@ def test_a_broken_record_is_not_trusted_anew(server, tmp_path):
     with pytest.raises(UserError, match="holds no SHA-256"):
         get(server, tmp_path, sha256=None)
     assert server.requests == []
+
+
+def test_a_first_download_is_recorded_only_after_it_was_looked_into(server, tmp_path):
+    def check(path):
+        assert path.read_bytes() == DATA
+        assert not (tmp_path / "a.zip.sha256").exists()
+        raise UserError("it is damaged")
+
+    with pytest.raises(UserError, match="damaged"):
+        fetch(server.url(), tmp_path / "a.zip", len(DATA), progress=False, check=check)
+    assert names(tmp_path) == ["a.zip.part.lock"]
+    looked = []
+    fetch(server.url(), tmp_path / "a.zip", len(DATA), progress=False, check=looked.append)
+    fetch(server.url(), tmp_path / "a.zip", len(DATA), progress=False, check=looked.append)
+    assert len(looked) == 1
+    assert names(tmp_path) == ["a.zip", "a.zip.sha256"]
+
+
+def zipped(path, content=b"x" * 999):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("1.png", content)
+    return path.read_bytes()
+
+
+def damaged(path):
+    content = bytearray(zipped(path))
+    content[content.index(b"xxx")] ^= 1
+    return bytes(content)
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["by this version", "by an older one"])
+def test_the_command_that_finds_a_damaged_archive_mends_it_when_run_again(server, tmp_path, recorded):
+    good, bad = zipped(tmp_path / "good.zip"), damaged(tmp_path / "bad.zip")
+    dataset = datasets.Dataset((datasets.Archive("a.zip", server.url(), len(good), None),), "", "",
+                               lambda folder: ([], [], folder, folder))
+    archive = tmp_path / "_archives" / "a.zip"
+    if recorded:
+        archive.parent.mkdir()
+        archive.write_bytes(bad)
+        archive.with_name("a.zip.sha256").write_text(f"{hashlib.sha256(bad).hexdigest()}  a.zip\n")
+    server.script = [lambda handler: good_bytes(handler, good)] if recorded else [
+        lambda handler: good_bytes(handler, bad), lambda handler: good_bytes(handler, good)]
+
+    def make():
+        got = datasets.get_archives(dataset, tmp_path, progress=False)
+        return datasets.open_sources(dataset, got, tmp_path, progress=False)
+
+    with pytest.raises(UserError, match="damaged"):
+        make()
+    assert not {"a.zip", "a.zip.sha256"} & set(names(archive.parent))
+    make()
+    assert archive.read_bytes() == good
+    assert (tmp_path / "_sources" / "a" / "1.png").read_bytes() == b"x" * 999
+
+
+def good_bytes(handler, data):
+    handler.head(200, Content_Length=len(data))
+    handler.wfile.write(data)
+
+
+def test_a_damaged_archive_of_the_user_is_left_alone(server, tmp_path):
+    bad = damaged(tmp_path / "a.zip")
+    (tmp_path / "a.zip").write_bytes(bad)
+    dataset = datasets.Dataset((datasets.Archive("a.zip", server.url(), len(bad), None),), "", "", None)
+    got = datasets.get_archives(dataset, tmp_path / "out", tmp_path, progress=False)
+    with pytest.raises(UserError, match="damaged"):
+        datasets.open_sources(dataset, got, tmp_path / "out", progress=False)
+    assert (tmp_path / "a.zip").read_bytes() == bad
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b.jpg", "..\\b.jpg", "C:\\b.jpg", "..",
+                                  "a\x1b[2J/../b.jpg"])
+def test_a_list_that_names_what_lies_outside_is_refused(tmp_path, name):
+    (tmp_path / "train-calibrated-shuffled.txt").write_text(f"0001a.jpg 3\n{name} 4\n")
+    with pytest.raises(UserError, match="outside of it"):
+        datasets._list_mars(tmp_path)
+
+
+def test_a_list_that_is_no_text_is_one_sentence(tmp_path):
+    (tmp_path / "train-calibrated-shuffled.txt").write_bytes(b"\xff\xfe\x00 \x8e 3\n")
+    with pytest.raises(UserError, match="lacks"):
+        datasets._list_mars(tmp_path)
 
 
 # ---- all archives of a set
@@ -569,5 +739,5 @@ def test_take_archive_compares_to_the_record(server, tmp_path):
 
 
 def test_take_archive_missing(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="is not there"):
         take_archive(tmp_path / "a.zip", 10, SHA256, allow_unverified=True)

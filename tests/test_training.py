@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import util
 from download_module.degrade import degrade, downscale
@@ -294,6 +295,16 @@ def test_a_run_of_before_a_setting_was_known_goes_on(tmp_path):
     util.write_json(tmp_path / "config.json", config)
     with pytest.raises(util.UserError, match="another configuration"):
         training.train(TINY, pair(), pair(2), tmp_path, "data")
+
+
+def test_a_resumed_run_keeps_one_tensorboard_log(tmp_path):
+    for _ in range(3):
+        training.train(TINY, pair(), pair(2), tmp_path, "data")
+    logs = list((tmp_path / "tensorboard").rglob("*events*"))
+    assert len(logs) == 1
+    events = EventFileLoader(str(logs[0])).Load()
+    steps = [event.step for event in events for value in event.summary.value if value.tag == "psnr"]
+    assert steps == [json.loads(line)["update"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.slow

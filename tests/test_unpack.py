@@ -209,6 +209,59 @@ def test_a_small_file_may_shrink_much(tmp_path):
     assert (tmp_path / "out" / "blank").stat().st_size == module.RATIO_FREE
 
 
+def test_many_small_bombs_are_refused(tmp_path):
+    write_zip(tmp_path / "a.zip", {f"{i}": bytes(module.RATIO_FREE // 3) for i in range(4)})
+    refused(tmp_path, "unpacks to")
+
+
+def test_more_files_than_any_set_has_are_refused(tmp_path, monkeypatch):
+    write_zip(tmp_path / "a.zip")
+    monkeypatch.setattr(module, "MAX_MEMBERS", len(FILES) - 1)
+    refused(tmp_path, "holds 4 files")
+
+
+def write_raw_names(path, raw_names):
+    """Write an archive whose names are bytes in no declared encoding, as Windows does."""
+    marks = [f"{i:0{len(raw)}}" for i, raw in enumerate(raw_names)]
+    content = write_zip(path, {mark: mark.encode() * 9 for mark in marks}, zipfile.ZIP_DEFLATED).read_bytes()
+    for mark, raw in zip(marks, raw_names, strict=True):
+        content = content.replace(mark.encode(), raw)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("name", "encoding"), [
+    ("写真/猫の画像その一.png", "cp932"), ("表/表ソ能申の画像.png", "cp932"), ("写真/猫の画像.png", "utf-8"),
+])
+def test_names_of_an_archive_made_on_japanese_windows_are_read(tmp_path, name, encoding):
+    write_raw_names(tmp_path / "a.zip", [name.encode(encoding)])
+    unzip(tmp_path)
+    assert list(read_tree(tmp_path / "out")) == [name]
+    unzip(tmp_path)  # and found again
+
+
+def test_names_in_no_encoding_are_used(tmp_path):
+    write_raw_names(tmp_path / "a.zip", [b"\xff\xfe\xfd-long.png", b"\x80\x81\xa0longer.png"])
+    unzip(tmp_path)
+    assert len(read_tree(tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize("name", [b"..\\evil-file.png", "表/../../evil".encode("cp932"), b"\x80/../../evil.png"])
+def test_a_name_that_leads_outside_is_refused_in_any_encoding(tmp_path, name):
+    write_raw_names(tmp_path / "a.zip", [name])
+    refused(tmp_path, "lead outside")
+
+
+def test_check_reads_every_member(tmp_path):
+    module.check(write_zip(tmp_path / "a.zip", {"a": DATA[:999]}, zipfile.ZIP_STORED))
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[200] ^= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(module.DamagedError, match="CRC"):
+        module.check(tmp_path / "a.zip")
+    with pytest.raises(UserError, match="no file"):
+        module.check(tmp_path)
+
+
 def test_a_declared_total_over_the_limit_is_refused(tmp_path, monkeypatch):
     total = sum(map(len, FILES.values()))
     write_zip(tmp_path / "a.zip")

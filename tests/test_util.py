@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
+import interrupt
 import util
 from inception2_module import tileset
 
@@ -231,7 +232,7 @@ def test_a_bug_keeps_its_traceback():
 
 def test_ctrl_c_is_held_back_and_not_lost():
     finished = False
-    with pytest.raises(KeyboardInterrupt), util.sigint_held():
+    with pytest.raises(KeyboardInterrupt), interrupt.held():
         os.kill(os.getpid(), signal.SIGINT)
         finished = True
     assert finished

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 import util
 from inception2_module import evaluation, experiments
 from inception2_module.experiments import NETWORKS, RECIPES
-from wi2_paper import matrix
+from wi2_paper import checking, matrix
 from wi2_paper.matrix import BETTER, BUDGET, CELLS, CURVE, N_DRAWS, N_MAX, PUBLISHED, QUICK
 
 MISSING = "—"
@@ -46,6 +46,8 @@ CHANGES = {
 
 def main():
     results, cards = read_results("results"), read_cards("weights")
+    for name, result in results.items():
+        checking.check_result(Path("results") / f"{name}.json", result)
     for name, blocks in pages(results, cards).items():
         path = Path(name)
         text = replace_blocks(path.read_text(encoding="utf-8"), blocks, path)
