@@ -7,16 +7,15 @@
 Cutting takes one to two minutes for each set on two cores. The same command again does only what is missing.
 """
 
-import interrupt
+import util
 
 if __name__ == "__main__":
-    interrupt.at_once()
+    util.end_at_signals()  # its libraries load, and there is nothing to lose
 
 import argparse
 import sys
 from pathlib import Path
 
-import util
 from download_module import build, datasets
 from download_module.degrade import DEFAULT_TASKS, EXAMPLES, task_of
 from download_module.split import TILE_SIZE

@@ -12,10 +12,10 @@ any moment, the same command goes on from the last checkpoint. A run writes runs
 results/NAME.json, assets/NAME.png.
 """
 
-import interrupt
+import util
 
 if __name__ == "__main__":
-    interrupt.at_once()
+    util.end_at_signals()  # its libraries load, and there is nothing to lose
 
 import argparse
 import sys
@@ -24,9 +24,8 @@ from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
-import util
 from download_module.degrade import EXAMPLES, task_of
-from inception2_module import drawing, networkfile
+from inception2_module import networkfile
 from inception2_module.experiments import NETWORKS, RECIPES, Experiment, recipe_of, with_recipe
 from inception2_module.networkfile import RUNS
 from inception2_module.tileset import TileSet
@@ -123,7 +122,7 @@ def run_train(options):
         util.check_writable(directory)
     print(f"{experiment.name}\n{experiment.n_train:,} of {data.n_train:,} tiles (--n-train): {len(train_tiles):,} to "
           f"train on, {len(validation_tiles):,} to validate")
-    from inception2_module import training
+    from inception2_module import drawing, training
 
     print(f"on {training.describe()['device']}", flush=True)
     run_dir = RUNS / experiment.name
@@ -195,7 +194,7 @@ COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore
 
 def measure(name, described, run_dir, model, data, test_tiles, validation_tiles, ensemble):
     """Evaluate `model` on the test tiles; write results/NAME.json and assets/NAME.png, print the table."""
-    from inception2_module import evaluation, training
+    from inception2_module import drawing, evaluation, training
 
     trained_path = run_dir / "trained.json"
     unknown = dict.fromkeys(("seconds_train", "chosen_update", "device", "backend", "versions", "git_commit"))

@@ -1,6 +1,6 @@
-"""Image files <-> arrays, PSNR / SSIM, and how a script ends. No Keras in here.
+"""The ground: how a command begins and ends, files all or nothing, finding images. Standard library only.
 
-Arrays are batch first, `(N, H, W, C)`, uint8 in 0..255 unless a docstring says otherwise.
+It loads in a moment, so that a command can turn Ctrl-C into one line before anything else is imported.
 """
 
 import argparse
@@ -12,24 +12,16 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import unicodedata
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-from skimage.metrics import structural_similarity
-
-import interrupt
-
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".npz"}
-DATA_RANGE = 255
-# Of two 8-bit tiles that differ at all, the closest (128x128x3) are at 95.05 dB. Equal ones would be at
-# infinity, which no mean survives and no JSON holds, so they count as this.
-PSNR_OF_EQUAL = 100.0
 
 
 class UserError(Exception):
@@ -52,7 +44,7 @@ def run_cli(main):
     on stderr and no traceback; a bug keeps its traceback.
     """
     _open_streams()
-    interrupt.as_exception()
+    raise_at_signals()
     try:
         main()
         for stream in (sys.stdout, sys.stderr):
@@ -64,9 +56,9 @@ def run_cli(main):
         _say(f"{Path(sys.argv[0]).name}: error: {describe_error(error)}\n")
         return 2
     except KeyboardInterrupt:
-        interrupt.ignored()
-        _say(interrupt.SENTENCE)
-        return interrupt.STATUS
+        ignore_signals()
+        _say(_INTERRUPTED_SENTENCE)
+        return INTERRUPTED
     return 0
 
 
@@ -127,13 +119,13 @@ def describe_error(error):
         return terminal_text(error)
     if isinstance(error, MemoryError):
         return "the memory is used up: close other programs, or take smaller images or fewer tiles"
-    if error.errno not in _FILE_SYSTEM_ERRORS:
+    if error.errno not in FILE_SYSTEM_ERRORS:
         raise error
     where = f" ({terminal_text(error.filename)})" if error.filename else ""
-    return f"{_FILE_SYSTEM_ERRORS[error.errno]}{where}"
+    return f"{FILE_SYSTEM_ERRORS[error.errno]}{where}"
 
 
-_FILE_SYSTEM_ERRORS = {
+FILE_SYSTEM_ERRORS = {
     errno.ENOSPC: "the disk is full: free some space, then run the same command again",
     errno.EDQUOT: "the disk quota is used up: free some space, then run the same command again",
     errno.EFBIG: "a file grew beyond the size allowed here (ulimit -f): raise it, then run the same command again",
@@ -155,6 +147,90 @@ _FILE_SYSTEM_ERRORS = {
     errno.EISDIR: "a folder stands where a file is needed: move it away or choose another name",
     errno.EEXIST: "something of that name is already there: move it away or choose another name",
 }
+
+
+INTERRUPTED = 130
+_INTERRUPTED_SENTENCE = "\ninterrupted: the same command goes on from here\n"
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_is_command = False  # whether this process is one of our commands, and not somebody's notebook
+
+
+def end_at_signals():
+    """Let the signals end this command at once, with one line: its libraries load, and there is nothing to lose."""
+    global _is_command
+    _is_command = True
+    _handle(_end)
+
+
+def raise_at_signals():
+    """Let the signals raise `KeyboardInterrupt`, now that there are things to put in order before the end."""
+    _handle(signal.default_int_handler)
+
+
+def ignore_signals():
+    """Let the signals do nothing: this process is about to end, and a second Ctrl-C would only add a traceback."""
+    if _is_command:
+        _handle(signal.SIG_IGN)
+
+
+@contextmanager
+def loading(stderr):
+    """Let the signals end a command at once during the block, and hold them back in any other process.
+
+    `stderr` is the file descriptor of the line that is said then, for a block that has turned 2 elsewhere.
+    """
+    if not _is_command:
+        with signals_held():
+            yield
+        return
+    _handle(lambda *_: _end(stderr=stderr))
+    try:
+        yield
+    finally:
+        raise_at_signals()
+
+
+@contextmanager
+def signals_held():
+    """Hold the signals back until the block has ended.
+
+    For what must not be torn: half-imported libraries lose the interrupt or crash. Processes started in the block
+    keep SIGINT blocked, so that Ctrl-C is the parent's business alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread is interrupted, or may set handlers
+        return
+    came = []
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, lambda *_: came.append(True))
+    # The handler alone is not inherited, the mask alone leaves the signal to other threads of this process.
+    can_block = hasattr(signal, "pthread_sigmask")  # not on Windows
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else None
+    try:
+        yield
+    finally:
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _handle(handler):
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # in the background of a shell, or under nohup
+            signal.signal(number, handler)
+
+
+def _end(*_, stderr=2):
+    os.write(stderr, _INTERRUPTED_SENTENCE.encode())
+    os._exit(INTERRUPTED)
 
 
 def is_plain_name(name):
@@ -266,29 +342,6 @@ def check_writable(directory):
         pass
 
 
-def read_image(path):
-    """Read an 8-bit image that this program wrote: uint8 (H, W, 3). Files of others: imagefile.read_picture.
-
-    A broken file raises `ImageError`.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise ImageError(f"{path} does not exist: check the path") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if getattr(error, "errno", None) in _FILE_SYSTEM_ERRORS:
-            raise
-        raise ImageError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
-
-
-def write_image(path, array):
-    """Write a uint8 array (H, W, 3) or (H, W) as an image file, all of it or nothing."""
-    with replacing(path) as temporary:
-        # Level 1 takes a third of the time of Pillow's default 6 and some 5 % more bytes on photographs.
-        Image.fromarray(array).save(temporary, compress_level=1)
-
-
 def list_images(directory, skip=None, on_error=None):
     """Return the sorted paths of all image files under `directory`, at any depth; hidden ones are none.
 
@@ -352,49 +405,3 @@ def sha256_of(path):
     """SHA-256 of a file's bytes, as hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def to_uint8(restored):
-    """Clip and round a float array in 0..1 to uint8 in 0..255, as every measurement here does."""
-    return np.rint(np.clip(restored, 0, 1) * DATA_RANGE).astype(np.uint8)
-
-
-def mse(target, restored):
-    """Mean squared error of each tile: uint8 (N, H, W, C) twice -> float64 (N,), in squared gray levels."""
-    _check_same(target, restored)
-    difference = target.astype(np.float64) - restored
-    return np.mean(np.square(difference), axis=(1, 2, 3))
-
-
-def psnr_of_mse(value):
-    """PSNR in dB for a mean squared error in squared 8-bit gray levels; of 0 it is `PSNR_OF_EQUAL`."""
-    value = np.asarray(value, np.float64)
-    with np.errstate(divide="ignore"):
-        psnr = 10 * np.log10(DATA_RANGE**2 / value)
-    return np.where(value == 0, PSNR_OF_EQUAL, psnr)
-
-
-def nearly_equal(images, others):
-    """Whether two uint8 arrays differ by rounding at most: by one gray level."""
-    return bool(np.abs(images.astype(np.int16) - others).max() <= 1)
-
-
-def ssim(target, restored):
-    """SSIM of each tile, with scikit-image's defaults: uint8 (N, H, W, C) twice -> float64 (N,).
-
-    Reference: Wang et al., IEEE TIP 13(4), 2004. Window 7x7, uniform; channels averaged; data range 255.
-    """
-    _check_same(target, restored)
-    return np.array([
-        structural_similarity(t, r, channel_axis=-1, data_range=DATA_RANGE)
-        for t, r in zip(target, restored, strict=True)
-    ])
-
-
-def _check_same(target, restored):
-    """Refuse what would broadcast silently into a wrong number."""
-    for array in (target, restored):
-        if array.dtype != np.uint8 or array.ndim != 4:
-            raise ValueError(f"expected uint8 (N, H, W, C), got {array.dtype} {array.shape}")
-    if target.shape != restored.shape:
-        raise ValueError(f"shapes differ: {target.shape} and {restored.shape}")

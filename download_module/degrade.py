@@ -18,8 +18,6 @@ from functools import lru_cache
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import convolve
-from skimage.filters import gaussian
 
 import util
 
@@ -73,6 +71,8 @@ def add_photon_noise(image, photons, rng, low=0, high=255):
 
 def blur(image, sigma, radius=None):
     """Blur each channel with a Gaussian, edges mirrored; the kernel ends at 4 sigma, or at `radius` pixels."""
+    from skimage.filters import gaussian  # a second that most commands need not wait for
+
     if not sigma:
         return image
     truncate = 4.0 if radius is None else radius / sigma
@@ -82,6 +82,8 @@ def blur(image, sigma, radius=None):
 
 def defocus(image, radius):
     """Blur each channel with a disc, the image of a point that is out of focus, edges mirrored."""
+    from scipy.ndimage import convolve
+
     if not radius:
         return image
     return _like(image, convolve(image.astype(np.float64), disc(radius)[..., None], mode="mirror"))

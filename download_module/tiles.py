@@ -154,7 +154,7 @@ def _save(path, array):
     if path.suffix == ".npy":
         np.save(path, array, allow_pickle=False)
         return
-    # Not util.write_image: the whole set is renamed when complete, so no file needs a rename of its own. Huffman
+    # Not tilefile.write_image: the whole set is renamed when complete, so no file needs a rename of its own. Huffman
     # codes alone take two thirds of the time of level 1 and give no larger files of degraded photographs.
     image = Image.fromarray(array if array.shape[2] == 3 else array[..., 0])
     image.save(path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)

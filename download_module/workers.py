@@ -11,8 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_all_start_methods, get_context, parent_process
 
-import interrupt
-from util import UserError
+from util import UserError, signals_held
 
 
 @contextmanager
@@ -26,7 +25,7 @@ def worker_pool(n_workers):
     pool = ProcessPoolExecutor(n_workers, context, _start_worker, (stop,))
     pool.stop = stop
     try:
-        with interrupt.held():  # the processes inherit that, or each would print a traceback at Ctrl-C
+        with signals_held():  # the processes inherit that, or each would print a traceback at Ctrl-C
             pool.submit(int).result()
         yield pool
     except BrokenProcessPool as error:
@@ -64,7 +63,7 @@ def results(pool, function, jobs):
     if pool is None:
         yield from map(function, jobs)
         return
-    with interrupt.held():  # the first jobs start the processes: one half started would print a traceback
+    with signals_held():  # the first jobs start the processes: one half started would print a traceback
         futures = [pool.submit(function, job) for job in jobs]
     try:
         for future in as_completed(futures):

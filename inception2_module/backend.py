@@ -7,13 +7,13 @@ that a machine has no GPU; whatever is said there during the start is shown only
 import os
 import tempfile
 
-import interrupt
+import util
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["TF_DETERMINISTIC_OPS"] = "1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
 _stderr = os.dup(2)
-with interrupt.loading(_stderr), tempfile.TemporaryFile() as messages:
+with util.loading(_stderr), tempfile.TemporaryFile() as messages:
     os.dup2(messages.fileno(), 2)
     try:
         import keras

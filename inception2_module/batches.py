@@ -7,8 +7,8 @@ import functools
 
 import numpy as np
 
-import util
 from download_module.degrade import degrade, downscale, task_of
+from inception2_module import scores
 
 
 def draw_batch(tiles, update, experiment, recipe):
@@ -58,7 +58,7 @@ def draw_batch(tiles, update, experiment, recipe):
         if recipe.fresh_degradation:
             tile[1] = degrade(np.ascontiguousarray(tile[0]), experiment.task, rng)
         batch.append(tile)
-    return tuple(np.stack(arrays).astype(np.float32) / util.DATA_RANGE for arrays in zip(*batch, strict=True))
+    return tuple(np.stack(arrays).astype(np.float32) / scores.DATA_RANGE for arrays in zip(*batch, strict=True))
 
 
 @functools.lru_cache(maxsize=2)

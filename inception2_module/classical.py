@@ -14,8 +14,9 @@ from tqdm import tqdm
 import util
 from download_module.degrade import downscale, task_of, upscale
 from download_module.workers import worker_pool
+from inception2_module import scores
 
-SIGMA_UNIT = 64 / util.DATA_RANGE  # of the noise, in 0..1
+SIGMA_UNIT = 64 / scores.DATA_RANGE  # of the noise, in 0..1
 
 
 def lanczos(target, degraded, scale):
@@ -25,21 +26,21 @@ def lanczos(target, degraded, scale):
 
 def non_local_means(target, degraded, strength):
     """Buades et al., CVPR 2005; `strength` is the filter's h in units of the noise sigma."""
-    return util.to_uint8(denoise_nl_means(
-        degraded / util.DATA_RANGE, patch_size=5, patch_distance=6, h=strength * SIGMA_UNIT, sigma=SIGMA_UNIT,
+    return scores.to_uint8(denoise_nl_means(
+        degraded / scores.DATA_RANGE, patch_size=5, patch_distance=6, h=strength * SIGMA_UNIT, sigma=SIGMA_UNIT,
         fast_mode=True, channel_axis=-1,
     ))
 
 
 def total_variation(target, degraded, weight):
     """Chambolle, JMIV 20, 2004, all channels together."""
-    return util.to_uint8(denoise_tv_chambolle(degraded / util.DATA_RANGE, weight=weight, channel_axis=-1))
+    return scores.to_uint8(denoise_tv_chambolle(degraded / scores.DATA_RANGE, weight=weight, channel_axis=-1))
 
 
 def wavelet(target, degraded, strength):
     """BayesShrink soft thresholds in YCbCr; `strength` multiplies the noise sigma given to it."""
-    return util.to_uint8(denoise_wavelet(
-        degraded / util.DATA_RANGE, sigma=strength * SIGMA_UNIT, method="BayesShrink", mode="soft",
+    return scores.to_uint8(denoise_wavelet(
+        degraded / scores.DATA_RANGE, sigma=strength * SIGMA_UNIT, method="BayesShrink", mode="soft",
         convert2ycbcr=True, channel_axis=-1,
     ))
 
@@ -75,7 +76,7 @@ def choose_settings(task, validation, pool):
     target, degraded = validation.target[:20], validation.degraded[:20]
 
     def score(name, setting):
-        return np.mean(util.psnr_of_mse(util.mse(target, restore(name, setting, target, degraded, pool))))
+        return np.mean(scores.psnr_of_mse(scores.mse(target, restore(name, setting, target, degraded, pool))))
 
     return {
         name: settings[0] if len(settings) == 1 else max(settings, key=partial(score, name))

@@ -11,22 +11,22 @@ from functools import cache
 import numpy as np
 
 import util
-from inception2_module import classical, provenance
+from inception2_module import classical, provenance, scores
 
 PROTOCOL = {
-    "channels": "RGB", "border": 0, "data_range": util.DATA_RANGE,
-    "output": "clipped and rounded to uint8", "mean": "over tiles", "psnr_of_equal_tiles": util.PSNR_OF_EQUAL,
+    "channels": "RGB", "border": 0, "data_range": scores.DATA_RANGE,
+    "output": "clipped and rounded to uint8", "mean": "over tiles", "psnr_of_equal_tiles": scores.PSNR_OF_EQUAL,
 }
 N_BOOTSTRAP = 10_000
 
 
 def score(target, restored):
     """Score one method: uint8 (N, H, W, 3) twice -> the fields of one entry of a result's `methods`."""
-    errors, ssims = util.mse(target, restored), util.ssim(target, restored)
-    psnrs = util.psnr_of_mse(errors)
+    errors, ssims = scores.mse(target, restored), scores.ssim(target, restored)
+    psnrs = scores.psnr_of_mse(errors)
     return {
         "psnr": _rounded(psnrs.mean()),
-        "psnr_of_mean_mse": _rounded(util.psnr_of_mse(errors.mean())),
+        "psnr_of_mean_mse": _rounded(scores.psnr_of_mse(errors.mean())),
         "ssim": _rounded(ssims.mean()),
         "psnr_tiles": [_rounded(value) for value in psnrs],
         "ssim_tiles": [_rounded(value) for value in ssims],
@@ -64,7 +64,7 @@ def evaluate(task, test, validation, restore, cache_dir, ensemble=None):
     }
     lost = -differences[f"restored - {best}"]["mean"]
     warning = None
-    if util.nearly_equal(images["restored"], degraded):
+    if scores.nearly_equal(images["restored"], degraded):
         better = "" if best == "input" else f", and {best} is {lost:.2f} dB better"
         warning = f"the network has collapsed: it returns its input, but for rounding{better}"
     elif lost > 0:
@@ -133,9 +133,9 @@ def table(methods):
     """Lay out the scores of a result's `methods` as lines of text for the terminal."""
     base = methods["input"]["psnr"]
     lines = [f"{'method':<18}{'PSNR dB':>9}{'gain':>8}{'SSIM':>8}"]
-    for name, scores in methods.items():
-        gain = "" if name == "input" else f"{scores['psnr'] - base:+.2f}"
-        lines.append(f"{name:<18}{scores['psnr']:>9.2f}{gain:>8}{scores['ssim']:>8.4f}")
+    for name, entry in methods.items():
+        gain = "" if name == "input" else f"{entry['psnr'] - base:+.2f}"
+        lines.append(f"{name:<18}{entry['psnr']:>9.2f}{gain:>8}{entry['ssim']:>8.4f}")
     return "\n".join(lines)
 
 

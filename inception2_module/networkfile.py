@@ -6,12 +6,11 @@ import zipfile
 from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 import util
 from download_module import unpack
-from inception2_module import symmetries
+from inception2_module import scores, symmetries
 
 # Four strides of 2: the sides of an input must be multiples of this.
 SIZE_MULTIPLE = 16
@@ -109,6 +108,8 @@ def load_model(path):
 
 def _read_declared(path):
     """Return (number of weights that a .keras file really holds, its configuration), at no more than its own size."""
+    import h5py
+
     broken = util.UserError(f"{path} is broken or not a .keras file: train again, or give another file")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -124,6 +125,8 @@ def _read_declared(path):
 
 def _count_held(path, group):
     """Count the numbers in an HDF5 file; raises `UserError` where they lie outside of it or are declared only."""
+    import h5py
+
     n = 0
     for name in group:
         item = None
@@ -178,12 +181,12 @@ def restore_tiles(model, degraded, ensemble=False):
     restored = np.empty_like(degraded)
     for i in range(0, len(degraded), PREDICT_BATCH):
         batch = np.pad(degraded[i : i + PREDICT_BATCH], ((0, 0), (0, bottom), (0, right), (0, 0)), "symmetric")
-        output = restore(batch.astype(np.float32) / util.DATA_RANGE)
-        restored[i : i + PREDICT_BATCH] = util.to_uint8(output[:, :height, :width])
+        output = restore(batch.astype(np.float32) / scores.DATA_RANGE)
+        restored[i : i + PREDICT_BATCH] = scores.to_uint8(output[:, :height, :width])
     return restored
 
 
 def gains(model, tiles):
     """Return the PSNR of each restored tile minus that of its input: `tileset.Tiles` -> float (N,), dB."""
     restored = restore_tiles(model, tiles.degraded)
-    return np.subtract(*(util.psnr_of_mse(util.mse(tiles.target, image)) for image in (restored, tiles.degraded)))
+    return np.subtract(*(scores.psnr_of_mse(scores.mse(tiles.target, image)) for image in (restored, tiles.degraded)))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-import util
 from download_module.degrade import resize
+from inception2_module import scores
 
 SYMMETRIES = [(turns, mirrored) for mirrored in (False, True) for turns in range(4)]
 
@@ -70,4 +70,4 @@ def uncertainty(inputs, outputs, restored, scale=None):
         ])
         inconsistency = np.sqrt(np.square(difference).mean(axis=-1, keepdims=True))
         spread = spread + inconsistency.repeat(scale, axis=1).repeat(scale, axis=2)
-    return (util.DATA_RANGE * spread).astype(np.float32)
+    return (scores.DATA_RANGE * spread).astype(np.float32)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import util
+from download_module import tilefile
 from download_module.datasets import sol_of
 from download_module.manifest import check_tiles, read_manifest
 
@@ -188,10 +189,10 @@ def list_pairs(target_dir, degraded_dir):
 
 def read_tiles(paths):
     """Read equally sized images into one uint8 array (N, H, W, 3); another size raises `UserError`."""
-    first = util.read_image(paths[0])
+    first = tilefile.read_image(paths[0])
     tiles = np.empty((len(paths), *first.shape), np.uint8)
     for i, path in enumerate(paths):
-        tile = util.read_image(path)
+        tile = tilefile.read_image(path)
         if tile.shape != first.shape:
             size, other = (f"{a.shape[1]}x{a.shape[0]}" for a in (tile, first))
             raise util.UserError(f"{path} is {size} and {paths[0]} is {other}: all tiles must be of one size")

@@ -21,7 +21,7 @@ from tqdm import tqdm
 import util
 from download_module.degrade import task_of
 from download_module.disk import lock
-from inception2_module import batches, muon, networkfile, networks, provenance
+from inception2_module import batches, muon, networkfile, networks, provenance, scores
 from inception2_module.backend import keras
 from inception2_module.experiments import Recipe, recipe_of
 
@@ -39,7 +39,7 @@ def build(experiment, degraded=None):
     recipe = recipe_of(experiment)
     model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
     if recipe.standardise and (recipe.standardise_noisy or not task_of(experiment.task).is_noisy):
-        images = degraded[:networkfile.PREDICT_BATCH].astype(np.float32) / util.DATA_RANGE
+        images = degraded[:networkfile.PREDICT_BATCH].astype(np.float32) / scores.DATA_RANGE
         networks.standardise(model, images, recipe.standardise)
     learning_rate = experiment.learning_rate
     if recipe.warmup is not None:
@@ -108,7 +108,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
     recipe, best_path = recipe_of(experiment), run_dir / "best.npz"
     best_psnr = np.mean(_load_best(best_path, model)[0]) if start and recipe.averaging else -np.inf
 
-    psnr_of_input = util.psnr_of_mse(util.mse(validation_tiles.target, validation_tiles.degraded)).mean()
+    psnr_of_input = scores.psnr_of_mse(scores.mse(validation_tiles.target, validation_tiles.degraded)).mean()
     losses, warned = [], False
     shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)  # one log, without what came after the checkpoint
     with (
@@ -244,8 +244,8 @@ def _averaged(model):
 def _validate(model, validation_tiles):
     """Return the PSNR of each validation tile in dB, and whether the inputs came back."""
     restored = networkfile.restore_tiles(model, validation_tiles.degraded)
-    psnr = util.psnr_of_mse(util.mse(validation_tiles.target, restored))
-    return psnr, util.nearly_equal(restored, validation_tiles.degraded)
+    psnr = scores.psnr_of_mse(scores.mse(validation_tiles.target, restored))
+    return psnr, scores.nearly_equal(restored, validation_tiles.degraded)
 
 
 def last_is_as_good(last, best, best_is_input):

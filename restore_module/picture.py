@@ -2,9 +2,9 @@
 
 import numpy as np
 
-import util
 from download_module import imagefile
 from download_module.degrade import resize, upscale
+from inception2_module import scores
 from restore_module import blocks
 
 BICUBIC_REACH = 3  # low-resolution pixels that an enlarged one depends on, and one to spare
@@ -73,7 +73,7 @@ def _clipped(restore):
 def enlarged(plane, scale):
     """Return a function that reads a plane as if it were enlarged by the bicubic filter of training."""
     height, width = plane.picture.pixels.shape[:2]
-    is_8_bit = plane.picture.pixels.dtype == np.uint8 and (plane.low, plane.high) == (0, util.DATA_RANGE)
+    is_8_bit = plane.picture.pixels.dtype == np.uint8 and (plane.low, plane.high) == (0, scores.DATA_RANGE)
 
     def read(rows, columns):
         spans = []
@@ -82,7 +82,7 @@ def enlarged(plane, scale):
             spans.append(slice(start, min(-(-wanted.stop // scale) + BICUBIC_REACH, length)))
         small = plane.read(*spans)
         if is_8_bit:  # rounded and clipped as the tiles of the training were
-            large = upscale(util.to_uint8(small), scale).astype(np.float32) / util.DATA_RANGE
+            large = upscale(scores.to_uint8(small), scale).astype(np.float32) / scores.DATA_RANGE
         else:
             inside = np.clip(small, 0, 1)  # lest a hot pixel gets a dark ring
             large = resize(inside, small.shape[0] * scale, small.shape[1] * scale)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import util
+from download_module import tilefile
 from download_module.degrade import degrade
 
 TILE = 32
@@ -21,8 +22,8 @@ def write_dataset(data_dir, name="tiny", task="sr_x4", n_train=12, n_test=4, til
             rng = np.random.default_rng([n_train, i, split == "test"])
             target = np.clip(rng.normal(128, 60, (tile // 8, tile // 8, 3)), 0, 255).astype(np.uint8)
             target = np.kron(target, np.ones((8, 8, 1), np.uint8))
-            util.write_image(data_dir / name / split / "hr" / f"{i:05}.png", target)
-            util.write_image(data_dir / name / split / task / f"{i:05}.png", degrade(target, task, rng))
+            tilefile.write_image(data_dir / name / split / "hr" / f"{i:05}.png", target)
+            tilefile.write_image(data_dir / name / split / task / f"{i:05}.png", degrade(target, task, rng))
         tiles[split] = [{"source": f"{split}/{i // 2:04}.png", "y": 0, "x": 0, "rotation": 0} for i in range(n)]
     util.write_json(data_dir / name / "manifest.json", {
         "name": name, "seed": 0, "tasks": [task], "verified": False, "archives": [], "versions": {},

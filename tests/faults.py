@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 import util
+from download_module import tilefile
 from inception2_module import networkfile, networks, provenance
 
 ROOT = Path(__file__).parents[1]
@@ -174,7 +175,7 @@ def photo(rng, side, channels=3, dtype=np.uint8):
 
 def write_photos(folder, n, side):
     for i in range(n):
-        util.write_image(folder / f"{i:03}.png", photo(np.random.default_rng(i), side))
+        tilefile.write_image(folder / f"{i:03}.png", photo(np.random.default_rng(i), side))
 
 
 def write_seeds(folder, side):

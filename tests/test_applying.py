@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 import util
+from download_module import tilefile
 from download_module.degrade import upscale
 from inception2_module import networkfile, symmetries
 from restore_module import files
@@ -34,14 +35,14 @@ def restore(inputs, out, predict=brighter, task="sr_x4", **options):
 def test_an_image_of_any_size_comes_back_at_its_size(tmp_path, size):
     image = write(tmp_path / "a.png", size)
     restore([tmp_path / "a.png"], tmp_path / "out")
-    np.testing.assert_array_equal(util.read_image(tmp_path / "out" / "a.png"), image + 10)
+    np.testing.assert_array_equal(tilefile.read_image(tmp_path / "out" / "a.png"), image + 10)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 33), (150, 140)])
 def test_enlarging_gives_the_network_what_it_was_trained_on(tmp_path, size):
     image = write(tmp_path / "a.png", size)
     restore([tmp_path / "a.png"], tmp_path / "out", same, enlarge=True)
-    np.testing.assert_array_equal(util.read_image(tmp_path / "out" / "a.png"), upscale(image, 4))
+    np.testing.assert_array_equal(tilefile.read_image(tmp_path / "out" / "a.png"), upscale(image, 4))
 
 
 def test_16_bit_images_are_enlarged_by_the_same_filter(tmp_path):
@@ -97,7 +98,7 @@ def test_a_name_that_is_no_utf_8_is_restored(tmp_path, capsys):
         pytest.skip("this file system has UTF-8 names only")
     inputs = [tmp_path / name]
     util.run_cli(lambda: restore(inputs, tmp_path / "out"))
-    np.testing.assert_array_equal(util.read_image(tmp_path / "out" / name), image + 10)
+    np.testing.assert_array_equal(tilefile.read_image(tmp_path / "out" / name), image + 10)
 
 
 def test_10000_files_are_listed_at_once(tmp_path):

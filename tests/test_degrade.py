@@ -24,6 +24,7 @@ from download_module.degrade import (
     to_luma,
     upscale,
 )
+from inception2_module import scores
 
 STEPS = (*EXAMPLES, "blur_s1.6", "poisson_p30", "jpeg_q75", "jpeg_q50..95", "noise_s0..100", "sr_x3", "sr_x5")
 
@@ -56,7 +57,7 @@ def test_round_trip_is_that_of_an_independent_bicubic(scale, psnr):
     small = resize_reference(image, 256 // scale, 256 // scale)
     reference = resize_reference(small, 256, 256)
     ours = degrade(image, f"sr_x{scale}", None)
-    psnr_of = [float(util.psnr_of_mse(util.mse(image[None], r[None]))[0]) for r in (reference, ours)]
+    psnr_of = [float(scores.psnr_of_mse(scores.mse(image[None], r[None]))[0]) for r in (reference, ours)]
     assert psnr_of[0] == pytest.approx(psnr_of[1], abs=0.02)
     assert psnr_of[1] == pytest.approx(psnr, abs=0.02)
 

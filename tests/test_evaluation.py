@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-import util
 from download_module.degrade import add_noise, degrade
-from inception2_module import classical, evaluation
+from inception2_module import classical, evaluation, scores
 from inception2_module.tileset import Tiles
 
 N, SIZE = 3, 32
@@ -32,7 +31,7 @@ def test_score_keeps_the_order_of_the_tiles_and_both_means():
     restored[1] += 10
     restored[2] += 20
     score = evaluation.score(target, restored)
-    psnrs = [util.PSNR_OF_EQUAL, 10 * np.log10(255**2 / 100), 10 * np.log10(255**2 / 400)]
+    psnrs = [scores.PSNR_OF_EQUAL, 10 * np.log10(255**2 / 100), 10 * np.log10(255**2 / 400)]
     np.testing.assert_allclose(score["psnr_tiles"], psnrs, atol=1e-5)
     assert score["psnr"] == pytest.approx(np.mean(psnrs), abs=1e-5)
     assert score["psnr_of_mean_mse"] == pytest.approx(10 * np.log10(255**2 / (500 / 3)), abs=1e-5)
@@ -75,13 +74,13 @@ def test_denoisers_denoise_every_tile_in_its_place(pool, name):
     settings = classical.settings_for("noise_s64")[name]
     restored = classical.restore(name, settings[len(settings) // 2], target, degraded, pool)
     assert restored.dtype == np.uint8
-    assert (util.mse(target, restored) < util.mse(target, degraded) / 2).all()
+    assert (scores.mse(target, restored) < scores.mse(target, degraded) / 2).all()
 
 
 def test_lanczos_enlarges_the_low_resolution_tile(pool):
     target = smooth_tiles()
     restored = classical.restore("lanczos", 4, target, np.zeros_like(target), pool)
-    assert (util.psnr_of_mse(util.mse(target, restored)) > 30).all()
+    assert (scores.psnr_of_mse(scores.mse(target, restored)) > 30).all()
 
 
 def test_settings_are_chosen_on_the_validation_tiles(pool):
@@ -142,7 +141,7 @@ def test_the_self_ensemble_is_a_method_of_its_own(tmp_path):
     tiles = Tiles(target, degraded, SCENES)
     fields, _ = evaluation.evaluate("sr_x4", tiles, tiles, lambda tiles: degraded,
                                     tmp_path, lambda tiles: target)
-    assert fields["methods"]["restored_ensemble"]["psnr"] == util.PSNR_OF_EQUAL
+    assert fields["methods"]["restored_ensemble"]["psnr"] == scores.PSNR_OF_EQUAL
     assert fields["differences"]["restored_ensemble - lanczos"]["mean"] > 0
     assert fields["best_without_network"] == "lanczos"
     assert "dB better" in fields["warning"]
@@ -155,7 +154,7 @@ def test_a_network_that_wins_gets_no_warning(tmp_path):
     fields, _ = evaluation.evaluate("sr_x4", tiles, tiles, lambda tiles: target,
                                     tmp_path)
     assert fields["warning"] is None
-    assert fields["methods"]["restored"]["psnr"] == util.PSNR_OF_EQUAL
+    assert fields["methods"]["restored"]["psnr"] == scores.PSNR_OF_EQUAL
 
 
 def test_table_shows_gains_over_the_input():

@@ -15,6 +15,7 @@ from conftest import names
 
 import inception2
 import util
+from download_module import tilefile
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--dataset", "sample", "--n-train", "4", "--n-test", "2", "--tasks", "sr_x4")
@@ -101,7 +102,7 @@ def test_a_full_disk_under_the_output_is_said(tmp_path):
 def test_a_terminal_without_japanese_gets_escapes(tmp_path, environment):
     folder = tmp_path / "写真"
     for i in range(3):
-        util.write_image(folder / f"猫{i}.png", np.random.default_rng(i).integers(0, 256, (140, 140, 3), np.uint8))
+        tilefile.write_image(folder / f"猫{i}.png", np.random.default_rng(i).integers(0, 256, (140, 140, 3), np.uint8))
     status, output, _ = end(start(tmp_path, "--images", folder, "--tasks", "sr_x4", environment=environment))
     assert status == 0 and output.isascii()
     (folder / "猫0.png").write_bytes(b"broken")
@@ -114,7 +115,7 @@ def test_names_that_are_not_utf8_are_used(tmp_path):
     os.mkdir(folder)  # noqa: PTH102
     for i in range(3):
         good = tmp_path / f"{i}.png"
-        util.write_image(good, np.random.default_rng(i).integers(0, 256, (140, 140, 3), np.uint8))
+        tilefile.write_image(good, np.random.default_rng(i).integers(0, 256, (140, 140, 3), np.uint8))
         good.rename(os.fsdecode(os.path.join(folder, b"\x8el\x8a\xaa%d.png" % i)))  # noqa: PTH118
     status, output, errors = end(start(tmp_path, "--images", "images", "--tasks", "sr_x4"))
     assert status == 0, errors
@@ -137,7 +138,7 @@ def test_a_file_beyond_the_allowed_size_is_said_and_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("write", [
     lambda path: util.write_json(path.with_suffix(".json"), {"new": 1}),
-    lambda path: util.write_image(path.with_suffix(".png"), np.zeros((8, 8, 3), np.uint8)),
+    lambda path: tilefile.write_image(path.with_suffix(".png"), np.zeros((8, 8, 3), np.uint8)),
 ], ids=["json", "image"])
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, number, write):
     for suffix in (".json", ".png"):
@@ -177,9 +178,9 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
 
 def test_what_is_being_written_is_no_image(tmp_path):
     image = np.zeros((8, 8, 3), np.uint8)
-    util.write_image(tmp_path / "a.png", image)
+    tilefile.write_image(tmp_path / "a.png", image)
     for name in (".b.png", ".123-0.unfinished.png", "._a.png", ".thumbnails/a.png"):
-        util.write_image(tmp_path / name, image)
+        tilefile.write_image(tmp_path / name, image)
     assert util.list_images(tmp_path) == [tmp_path / "a.png"]
 
 
@@ -243,7 +244,7 @@ def files_in(place):
 
 @pytest.mark.parametrize("options", [(), ("--ensemble",), ("--trust", "map.png")])
 def test_a_network_that_puts_out_no_numbers_restores_nothing(overflowing, workplace, capsys, options):
-    util.write_image(workplace / "photo.png", np.full((20, 20, 3), 200, np.uint8))
+    tilefile.write_image(workplace / "photo.png", np.full((20, 20, 3), 200, np.uint8))
     before = files_in(workplace)
     arguments = ["restore", "photo.png", "--weights", str(overflowing), *options]
     assert util.run_cli(lambda: inception2.main(arguments)) == 2

@@ -13,6 +13,7 @@ import download
 import inception2
 import util
 from download_module import manifest as module
+from download_module import tilefile
 from inception2_module.tileset import TileSet
 
 DOWNLOAD = ("download.py", "--dataset", "sample", "--n-train", "4", "--n-test", "2", "--tasks", "sr_x4")
@@ -116,7 +117,7 @@ def test_a_set_as_made_is_read(place):
 ])
 def test_a_tile_changed_after_it_was_made_is_noticed(place, split, folder, read):
     path = place / "datasets" / "sample" / split / folder / "00001.png"
-    util.write_image(path, 255 - util.read_image(path))
+    tilefile.write_image(path, 255 - tilefile.read_image(path))
     with pytest.raises(util.UserError, match=r"00001\.png was changed after it was made"):
         read(TileSet(place / "datasets", "sample", "sr_x4"))
 
@@ -134,7 +135,7 @@ def test_the_digests_are_no_part_of_the_id_and_older_sets_have_none(place):
     data = TileSet(place / "datasets", "sample", "sr_x4")
     assert data.id == before
     path = place / "datasets" / "sample" / "train" / "hr" / "00001.png"
-    util.write_image(path, np.zeros_like(util.read_image(path)))
+    tilefile.write_image(path, np.zeros_like(tilefile.read_image(path)))
     data.read_train(4, 0)
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 import inception2
 import util
+from download_module import tilefile
 from inception2_module import batches, drawing, networkfile
 from inception2_module.backend import keras
 from inception2_module.experiments import Experiment
@@ -145,14 +146,14 @@ def test_a_model_alone_needs_to_be_told_its_task(in_trained, tmp_path, capsys):
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 45)])
 def test_restored_files_have_their_size(in_trained, tmp_path, size):
-    util.write_image(tmp_path / "photo.bmp", np.full((*size, 3), 77, np.uint8))
+    tilefile.write_image(tmp_path / "photo.bmp", np.full((*size, 3), 77, np.uint8))
     model_path = in_trained / "runs" / NAME / "model.keras"
     assert run("restore", tmp_path / "photo.bmp", "--weights", model_path, "--out", tmp_path / "out") == 0
-    assert util.read_image(tmp_path / "out" / "photo.bmp").shape == (*size, 3)
+    assert tilefile.read_image(tmp_path / "out" / "photo.bmp").shape == (*size, 3)
 
 
 def test_restoring_never_overwrites_the_input(in_trained, tmp_path, capsys):
-    util.write_image(tmp_path / "a.png", np.zeros((16, 16, 3), np.uint8))
+    tilefile.write_image(tmp_path / "a.png", np.zeros((16, 16, 3), np.uint8))
     before = (tmp_path / "a.png").read_bytes()
     weights = in_trained / "runs" / NAME / "model.keras"
     assert run("restore", tmp_path / "a.png", "--weights", weights, "--out", tmp_path) == 2
@@ -163,7 +164,7 @@ def test_restoring_never_overwrites_the_input(in_trained, tmp_path, capsys):
 def test_two_inputs_never_share_an_output(in_trained, tmp_path, capsys):
     images = [tmp_path / folder / "a.png" for folder in ("one", "two")]
     for image in images:
-        util.write_image(image, np.zeros((16, 16, 3), np.uint8))
+        tilefile.write_image(image, np.zeros((16, 16, 3), np.uint8))
     weights = in_trained / "runs" / NAME / "model.keras"
     assert run("restore", *images, "--weights", weights, "--out", tmp_path / "out") == 2
     assert "two of the images would be written as a.png" in capsys.readouterr().err
@@ -228,7 +229,8 @@ def test_a_broken_manifest_is_one_sentence(workplace, capsys, content):
 
 
 def test_tiles_of_two_sizes_are_found_before_training(workplace, capsys):
-    util.write_image(workplace / "datasets" / "tiny" / "train" / "hr" / "00003.png", np.zeros((16, 16, 3), np.uint8))
+    odd = np.zeros((16, 16, 3), np.uint8)
+    tilefile.write_image(workplace / "datasets" / "tiny" / "train" / "hr" / "00003.png", odd)
     assert run(*ARGUMENTS) == 2
     assert "all tiles must be of one size" in capsys.readouterr().err
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from skimage import data
 
 import util
-from download_module import build, datasets, disk, imagefile, split, tiles, workers
+from download_module import build, datasets, disk, imagefile, split, tilefile, tiles, workers
 from download_module.degrade import degrade
 from inception2_module import tileset
 from wi2_paper.benchmarks import tiles as benchmark
@@ -65,9 +65,9 @@ def test_a_tile_is_the_crop_that_its_manifest_names(tmp_path):
     rotations = set()
     for key, folder in (("train", "a"), ("test", "b")):
         for k, tile in enumerate(manifest["tiles"][key]):
-            source = util.read_image(tmp_path / folder / tile["source"])
+            source = tilefile.read_image(tmp_path / folder / tile["source"])
             crop = source[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
-            target = util.read_image(tmp_path / "set" / key / "hr" / f"{k:05d}.png")
+            target = tilefile.read_image(tmp_path / "set" / key / "hr" / f"{k:05d}.png")
             assert (target == np.rot90(crop, tile["rotation"] // 90)).all()
             rotations.add(tile["rotation"])
     assert rotations == {0, 90, 180, 270}
@@ -77,8 +77,8 @@ def test_input_and_target_are_of_the_same_crop(tmp_path, images):
     make(tmp_path, images)
     for key in split.SPLITS:
         for target_path, path in tileset.list_pairs(tmp_path / "set" / key / "hr", tmp_path / "set" / key / "sr_x4"):
-            expected = degrade(util.read_image(target_path), "sr_x4", None)
-            assert (util.read_image(path) == expected).all()
+            expected = degrade(tilefile.read_image(target_path), "sr_x4", None)
+            assert (tilefile.read_image(path) == expected).all()
 
 
 def test_the_noise_of_two_tiles_differs(tmp_path, images):
@@ -87,7 +87,7 @@ def test_the_noise_of_two_tiles_differs(tmp_path, images):
     for key in split.SPLITS:
         pairs = tileset.list_pairs(tmp_path / "set" / key / "hr", tmp_path / "set" / key / "noise_s64")
         for target, noisy in pairs:
-            drawn.append(util.read_image(noisy).astype(float) - util.read_image(target))
+            drawn.append(tilefile.read_image(noisy).astype(float) - tilefile.read_image(target))
     likeness = np.corrcoef([d.ravel() for d in drawn]) - np.eye(len(drawn))
     # Clipping bounds the noise of bright pixels, so images of noise are all a little alike; the same noise is at 1.
     assert abs(likeness).max() < 0.1
@@ -227,7 +227,7 @@ def test_every_kind_of_image_is_cut_as_pillow_reads_it(tmp_path, name):
     with Image.open(path) as image:
         whole = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     crop = whole[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
-    target = util.read_image(tmp_path / "set" / "train" / "hr" / "00000.png")
+    target = tilefile.read_image(tmp_path / "set" / "train" / "hr" / "00000.png")
     assert (target == np.rot90(crop, tile["rotation"] // 90)).all()
 
 

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 import util
 from download_module.degrade import degrade, downscale
 from download_module.disk import lock
-from inception2_module import batches, networkfile, training
+from inception2_module import batches, networkfile, scores, training
 from inception2_module.backend import keras
 from inception2_module.experiments import Recipe, with_recipe
 from inception2_module.tileset import Tiles
@@ -135,7 +135,7 @@ def test_training_learns_the_planted_relation(tmp_path):
     model = training.train(experiment, tiles, pair(2, seed=1), tmp_path, "data")
     restored = networkfile.restore_tiles(model, tiles.degraded)
     # A network that saw pairs of different tiles could learn the mean only: 11 dB for these uniform values.
-    assert util.psnr_of_mse(util.mse(tiles.target, restored)).min() > 17
+    assert scores.psnr_of_mse(scores.mse(tiles.target, restored)).min() > 17
 
 
 @pytest.mark.slow
@@ -224,8 +224,8 @@ def test_few_data_training_leaves_the_identity_and_keeps_the_chosen_average(tmp_
     chosen = log[-1] if keep_last else max(log, key=lambda line: line["psnr"])
     assert util.read_json(tmp_path / "trained.json")["chosen_update"] == chosen["update"]
     restored = networkfile.restore_tiles(model, validation.degraded)
-    assert np.mean(util.psnr_of_mse(util.mse(validation.target, restored))) == pytest.approx(chosen["psnr"])
-    assert chosen["psnr"] > np.mean(util.psnr_of_mse(util.mse(validation.target, validation.degraded))) + 0.5
+    assert np.mean(scores.psnr_of_mse(scores.mse(validation.target, restored))) == pytest.approx(chosen["psnr"])
+    assert chosen["psnr"] > np.mean(scores.psnr_of_mse(scores.mse(validation.target, validation.degraded))) + 0.5
 
 
 def test_the_last_average_is_kept_unless_it_is_clearly_worse():

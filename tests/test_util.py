@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-import interrupt
 import util
-from inception2_module import tileset
+from download_module import tilefile
+from inception2_module import scores, tileset
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,20 +24,20 @@ def tiles(n=2, size=32, seed=0):
 def test_psnr_agrees_with_scikit_image_tile_by_tile():
     target, other = tiles(seed=0), tiles(seed=1)
     expected = [peak_signal_noise_ratio(t, o, data_range=255) for t, o in zip(target, other, strict=True)]
-    np.testing.assert_allclose(util.psnr_of_mse(util.mse(target, other)), expected, rtol=1e-12)
+    np.testing.assert_allclose(scores.psnr_of_mse(scores.mse(target, other)), expected, rtol=1e-12)
 
 
 def test_mse_of_a_known_offset_does_not_wrap_around():
     target = np.full((1, 8, 8, 3), 250, np.uint8)
-    assert util.mse(target, np.full_like(target, 2)) == 248**2
+    assert scores.mse(target, np.full_like(target, 2)) == 248**2
 
 
 def test_equal_tiles_have_a_finite_psnr_above_any_other():
     target = tiles(size=128)
     almost = target.copy()
     almost[:, 0, 0, 0] ^= 1
-    equal, nearly = (util.psnr_of_mse(util.mse(target, other)) for other in (target, almost))
-    assert (equal == util.PSNR_OF_EQUAL).all()
+    equal, nearly = (scores.psnr_of_mse(scores.mse(target, other)) for other in (target, almost))
+    assert (equal == scores.PSNR_OF_EQUAL).all()
     assert (nearly < equal).all()
 
 
@@ -45,12 +45,12 @@ def test_ssim_is_one_for_equal_tiles_and_scores_every_tile():
     target = tiles()
     other = target.copy()
     other[1] = 255 - other[1]
-    scores = util.ssim(target, other)
-    assert scores[0] == pytest.approx(1)
-    assert scores[1] < 0
+    first, second = scores.ssim(target, other)
+    assert first == pytest.approx(1)
+    assert second < 0
 
 
-@pytest.mark.parametrize("measure", [util.mse, util.ssim])
+@pytest.mark.parametrize("measure", [scores.mse, scores.ssim])
 def test_measures_refuse_floats_and_shapes_that_would_broadcast(measure):
     with pytest.raises(ValueError, match="uint8"):
         measure(tiles().astype(np.float32), tiles())
@@ -60,12 +60,12 @@ def test_measures_refuse_floats_and_shapes_that_would_broadcast(measure):
 
 def test_to_uint8_clips_and_rounds():
     values = np.array([-0.1, 0, 0.5, 0.9999, 1.7])
-    np.testing.assert_array_equal(util.to_uint8(values), [0, 0, 128, 255, 255])
+    np.testing.assert_array_equal(scores.to_uint8(values), [0, 0, 128, 255, 255])
 
 
 def write_named(directory, names):
     for name in names:
-        util.write_image(directory / name, tiles()[0])
+        tilefile.write_image(directory / name, tiles()[0])
 
 
 def test_pairs_are_matched_by_name_not_by_order(tmp_path):
@@ -85,16 +85,16 @@ def test_a_tile_without_partner_is_named(tmp_path, lacks):
 
 
 def test_tiles_of_two_sizes_are_refused(tmp_path):
-    util.write_image(tmp_path / "a.png", np.zeros((32, 32, 3), np.uint8))
-    util.write_image(tmp_path / "b.png", np.zeros((32, 16, 3), np.uint8))
+    tilefile.write_image(tmp_path / "a.png", np.zeros((32, 32, 3), np.uint8))
+    tilefile.write_image(tmp_path / "b.png", np.zeros((32, 16, 3), np.uint8))
     with pytest.raises(util.UserError, match=r"b\.png is 16x32 and .*a\.png is 32x32"):
         tileset.read_tiles([tmp_path / "a.png", tmp_path / "b.png"])
 
 
 def test_images_come_back_as_written(tmp_path):
     image = tiles()[0]
-    util.write_image(tmp_path / "a.png", image)
-    np.testing.assert_array_equal(util.read_image(tmp_path / "a.png"), image)
+    tilefile.write_image(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(tilefile.read_image(tmp_path / "a.png"), image)
 
 
 @pytest.mark.parametrize("content", [b"", b"plain text", b"\x89PNG\r\n\x1a\n" + bytes(40)])
@@ -102,15 +102,15 @@ def test_a_broken_image_is_one_sentence(tmp_path, content):
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(util.ImageError, match=r"a\.png cannot be read"):
-        util.read_image(path)
+        tilefile.read_image(path)
 
 
 def test_a_truncated_image_is_refused(tmp_path):
     path = tmp_path / "a.png"
-    util.write_image(path, tiles(size=128)[0])
+    tilefile.write_image(path, tiles(size=128)[0])
     path.write_bytes(path.read_bytes()[:20_000])
     with pytest.raises(util.ImageError, match=r"a\.png cannot be read"):
-        util.read_image(path)
+        tilefile.read_image(path)
 
 
 def listed(directory, **options):
@@ -232,7 +232,7 @@ def test_a_bug_keeps_its_traceback():
 
 def test_ctrl_c_is_held_back_and_not_lost():
     finished = False
-    with pytest.raises(KeyboardInterrupt), interrupt.held():
+    with pytest.raises(KeyboardInterrupt), util.signals_held():
         os.kill(os.getpid(), signal.SIGINT)
         finished = True
     assert finished

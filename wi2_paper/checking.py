@@ -105,12 +105,12 @@ def _check_methods(result):
         tiles = {key: _numbers(f"{key} of {name}", scores[key]) for key in ("psnr_tiles", "ssim_tiles")}
         if len({len(tiles["psnr_tiles"]), len(tiles["ssim_tiles"]), n_test or len(tiles["psnr_tiles"])}) > 1:
             raise _WrongError(f"{name} has not as many values as there are tiles")
-        if tiles["psnr_tiles"].max() > util.PSNR_OF_EQUAL or np.abs(tiles["ssim_tiles"]).max() > 1:
+        if tiles["psnr_tiles"].max() > scores.PSNR_OF_EQUAL or np.abs(tiles["ssim_tiles"]).max() > 1:
             raise _WrongError(f"a value of {name} is above the largest that there is")
-        squared = np.where(tiles["psnr_tiles"] == util.PSNR_OF_EQUAL, 0, 10 ** (-tiles["psnr_tiles"] / 10))
+        squared = np.where(tiles["psnr_tiles"] == scores.PSNR_OF_EQUAL, 0, 10 ** (-tiles["psnr_tiles"] / 10))
         expected = {
             "psnr": (tiles["psnr_tiles"].mean(), TOLERANCE), "ssim": (tiles["ssim_tiles"].mean(), TOLERANCE),
-            "psnr_of_mean_mse": (util.psnr_of_mse(util.DATA_RANGE**2 * squared.mean()), TOLERANCE_OF_MSE),
+            "psnr_of_mean_mse": (scores.psnr_of_mse(scores.DATA_RANGE**2 * squared.mean()), TOLERANCE_OF_MSE),
         }
         for key, (value, tolerance) in expected.items():
             _check_number(f"{key} of {name}", scores[key], value, tolerance)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import util
+from download_module import tilefile
 from download_module.degrade import downscale, upscale
 from inception2_module import classical, drawing, evaluation, networkfile, provenance
 from inception2_module.experiments import Experiment
@@ -90,7 +91,7 @@ def whole_images():
         raise util.UserError(f"{list_path} is missing: run python3 download.py --dataset mars first")
     originals = {}
     for line in list_path.read_text(encoding="utf-8").splitlines():
-        image = util.read_image(SOURCE / line.split()[0])
+        image = tilefile.read_image(SOURCE / line.split()[0])
         if image.shape[:2] == SIZE:
             originals[Path(line.split()[0]).stem] = image
         if len(originals) == N_IMAGES:
@@ -125,10 +126,10 @@ def restore_files(originals, small):
     with tempfile.TemporaryDirectory() as directory:
         paths = [Path(directory) / f"{name}.png" for name in originals]
         for image_path, image in zip(paths, small, strict=True):
-            util.write_image(image_path, image)
+            tilefile.write_image(image_path, image)
         out = Path(directory) / "out"
         files.restore_files(paths, out, model.predict_on_batch, card["task"], files.Options(enlarge=True))
-        return np.stack([util.read_image(out / image_path.name) for image_path in paths])
+        return np.stack([tilefile.read_image(out / image_path.name) for image_path in paths])
 
 
 def read_tiles(task):

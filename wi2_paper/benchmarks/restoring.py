@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 import util
+from download_module import tilefile
 from inception2_module import networkfile, provenance
 
 ROOT = Path(__file__).parents[2]
@@ -72,8 +73,8 @@ def measure(way, path, weights):
         with tempfile.TemporaryDirectory() as out:
             files.restore_files([path], out, model.predict_on_batch, "sr_x4", files.Options(allow_large=True))
     else:
-        image = util.read_image(path)
-        util.write_image(Path(path).with_name("whole.png"), networkfile.restore_tiles(model, image[None])[0])
+        image = tilefile.read_image(path)
+        tilefile.write_image(Path(path).with_name("whole.png"), networkfile.restore_tiles(model, image[None])[0])
     seconds = time.perf_counter() - began
     with Image.open(path) as image:
         megapixels = image.width * image.height / 1e6

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 import util
 from download_module.degrade import task_of
-from inception2_module import networkfile, provenance, symmetries
+from inception2_module import networkfile, provenance, scores, symmetries
 from inception2_module.tileset import TileSet
 
 SQUARE = 4
@@ -37,8 +37,8 @@ def main():
     tiles = TileSet("datasets", options.dataset, card["task"]).read_test(options.n_test)
     correlations, errors, uncertainties = [], [], []
     for clean, tile in zip(tiles.target, tiles.degraded, strict=True):
-        output = restore(tile[None].astype(np.float32) / util.DATA_RANGE)[0]
-        error = np.abs(util.to_uint8(output[..., :3]).astype(float) - clean).mean(axis=-1)
+        output = restore(tile[None].astype(np.float32) / scores.DATA_RANGE)[0]
+        error = np.abs(scores.to_uint8(output[..., :3]).astype(float) - clean).mean(axis=-1)
         uncertainties.append(in_squares(output[..., 3]).ravel())
         errors.append(in_squares(error).ravel())
         correlations.append(float(spearmanr(uncertainties[-1], errors[-1]).statistic))
