@@ -200,7 +200,7 @@ def measure(name, described, run_dir, model, data, test_tiles, validation_tiles,
     unknown = dict.fromkeys(("seconds_train", "chosen_update", "device", "backend", "versions", "git_commit"))
     trained = util.read_json(trained_path) if trained_path.exists() else unknown
     began = time.perf_counter()
-    restore = partial(networkfile.restore_tiles, model)
+    restore = partial(networkfile.restore_tiles, model, kind=data.kind)
     measured, images = evaluation.evaluate(
         described["task"], test_tiles, validation_tiles, restore, RUNS / "classical",
         partial(restore, ensemble=True) if ensemble else None,

@@ -112,7 +112,7 @@ def _make(folder, sources, wish, listing, differences, n_workers, progress):
         manifest = _manifest(name, sources, wish, listing, dict(zip(split.SPLITS, sides, strict=True)), made)
         manifest |= _described(form, tasks)
         manifest["digest"] = {
-            key: {name: digest_tiles(sorted((partial / key / name).iterdir())) for name in ("hr", *wish.tasks)}
+            key: {name: digest_tiles(sorted((partial / key / name).iterdir())) for name in ("hr", *tasks)}
             for key in split.SPLITS
         }
         write_json(partial / "manifest.json", manifest)

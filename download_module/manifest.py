@@ -75,7 +75,7 @@ def digest_tiles(paths):
     return [_digest(Path(path).read_bytes()) for path in paths]
 
 
-def check_tiles(manifest, split, name, paths, first=0):
+def check_tiles(manifest, split, name, paths, numbers):
     """Refuse tiles that were changed after they were made.
 
     Parameters
@@ -83,14 +83,14 @@ def check_tiles(manifest, split, name, paths, first=0):
     manifest : dict; its `digest` holds, where it is there, {split: {"hr" or task: a digest of each tile}}
     split : "train" or "test"
     name : "hr" or the task
-    paths : of consecutive tiles of that folder, to be read next: the system keeps their bytes for that
-    first : number of the first of them
+    paths : of tiles of that folder, to be read next: the system keeps their bytes for that
+    numbers : of these tiles
     """
     known = manifest.get("digest", {}).get(split, {}).get(name)
     if known is None:
         return
-    for path, digest in zip(paths, known[first:], strict=False):
-        if _digest(Path(path).read_bytes()) != digest:
+    for path, number in zip(paths, numbers, strict=True):
+        if _digest(Path(path).read_bytes()) != known[number]:
             raise UserError(f"{path} was changed after it was made: remove the data set and run download.py again")
 
 

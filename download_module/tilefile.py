@@ -1,4 +1,6 @@
-"""The 8-bit images that this program writes for itself: tiles and samples. Files of others: imagefile.py."""
+"""The files that this program writes for itself: tiles and samples. Files of others: imagefile.py."""
+
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
@@ -6,17 +8,33 @@ from PIL import Image
 from util import FILE_SYSTEM_ERRORS, ImageError, replacing
 
 
-def read_image(path):
-    """Read an 8-bit image that this program wrote: uint8 (H, W, 3). Files of others: imagefile.read_picture.
+def read_tile(path):
+    """Read a tile, PNG for 8 bits and `.npy` for all other types: array (H, W, C) of the type of its set, C = 1 or 3.
 
     A broken file raises `ImageError`.
     """
+    with _reading(path):
+        if path.suffix == ".npy":
+            tile = np.load(path, allow_pickle=False)
+        else:
+            with Image.open(path) as image:
+                tile = np.asarray(image)
+    return tile if tile.ndim == 3 else tile[..., None]
+
+
+def read_image(path):
+    """Read an 8-bit image that this program wrote: uint8 (H, W, 3). A broken file raises `ImageError`."""
+    with _reading(path), Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@contextmanager
+def _reading(path):
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+        yield
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist: check the path") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         if getattr(error, "errno", None) in FILE_SYSTEM_ERRORS:
             raise
         raise ImageError(f"{path} cannot be read as an image ({error}): replace or remove it") from error

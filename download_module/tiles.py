@@ -160,15 +160,6 @@ def _save(path, array):
     image.save(path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
 
 
-def read_tile(path):
-    """Read a tile: array (H, W, C) of the type of its set, C = 1 or 3."""
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
-    with Image.open(path) as image:
-        tile = np.asarray(image)
-    return tile if tile.ndim == 3 else tile[..., None]
-
-
 def cut_side(side, split, n, folder, *, seed, tasks, form=FORM, upright=False, repeat=False,
              require=False, pool=None, bar=None):
     """Plan and cut one side of a set into `folder`/hr and `folder`/<task>.

@@ -8,7 +8,6 @@ import functools
 import numpy as np
 
 from download_module.degrade import degrade, downscale, task_of
-from inception2_module import scores
 
 
 def draw_batch(tiles, update, experiment, recipe):
@@ -45,20 +44,20 @@ def draw_batch(tiles, update, experiment, recipe):
         rng = np.random.default_rng([experiment.seed, position, 1])  # 1: apart from the orders of the epochs
         if recipe.shrunk and task_of(experiment.task).scale and rng.random() < recipe.shrunk:
             target = downscale(tile[0], 2)
-            tile = [target, degrade(target, experiment.task, rng)]
+            tile = [target, degrade(target, experiment.task, rng, tiles.kind.low, tiles.kind.high)]
         if recipe.crop:
             scale = task_of(experiment.task).scale
             tile = _crop(tile, recipe.crop, scale if scale and not recipe.fresh_degradation else 1, rng)
         if recipe.symmetries:
             turns, mirrored = rng.integers(4), rng.integers(2)
             tile = [np.rot90(array, turns)[:, :: -1 if mirrored else 1] for array in tile]
-        if recipe.permute_channels and not task_of(experiment.task).is_luma:
+        if recipe.permute_channels and tiles.kind.channels == 3 and not task_of(experiment.task).is_luma:
             channels = rng.permutation(3)
             tile = [array[..., channels] for array in tile]
         if recipe.fresh_degradation:
-            tile[1] = degrade(np.ascontiguousarray(tile[0]), experiment.task, rng)
+            tile[1] = degrade(np.ascontiguousarray(tile[0]), experiment.task, rng, tiles.kind.low, tiles.kind.high)
         batch.append(tile)
-    return tuple(np.stack(arrays).astype(np.float32) / scores.DATA_RANGE for arrays in zip(*batch, strict=True))
+    return tuple(tiles.kind.seen(np.stack(arrays)) for arrays in zip(*batch, strict=True))
 
 
 @functools.lru_cache(maxsize=2)

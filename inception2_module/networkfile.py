@@ -11,6 +11,7 @@ import numpy as np
 import util
 from download_module import unpack
 from inception2_module import scores, symmetries
+from inception2_module.scores import EIGHT_BIT
 
 # Four strides of 2: the sides of an input must be multiples of this.
 SIZE_MULTIPLE = 16
@@ -169,8 +170,8 @@ def predict(model, images):
     return output
 
 
-def restore_tiles(model, degraded, ensemble=False):
-    """Restore images of one size: uint8 (N, H, W, 3) -> uint8 (N, H, W, 3), any H and W.
+def restore_tiles(model, degraded, kind=EIGHT_BIT, ensemble=False):
+    """Restore images of one size and kind: (N, H, W, C) -> the same, any H and W.
 
     Sides that the network cannot halve four times are padded by mirroring, and cropped again. With `ensemble` the
     output is the mean over the 8 symmetries of the square, see symmetries.with_symmetries.
@@ -181,12 +182,14 @@ def restore_tiles(model, degraded, ensemble=False):
     restored = np.empty_like(degraded)
     for i in range(0, len(degraded), PREDICT_BATCH):
         batch = np.pad(degraded[i : i + PREDICT_BATCH], ((0, 0), (0, bottom), (0, right), (0, 0)), "symmetric")
-        output = restore(batch.astype(np.float32) / scores.DATA_RANGE)
-        restored[i : i + PREDICT_BATCH] = scores.to_uint8(output[:, :height, :width])
+        inputs = kind.to_network(batch)
+        inside = np.clip(inputs, 0, 1)
+        output = restore(inside) + (inputs - inside)  # what is beyond the range passes by the network
+        restored[i : i + PREDICT_BATCH] = kind.from_network(output[:, :height, :width])
     return restored
 
 
 def gains(model, tiles):
     """Return the PSNR of each restored tile minus that of its input: `tileset.Tiles` -> float (N,), dB."""
-    restored = restore_tiles(model, tiles.degraded)
-    return np.subtract(*(scores.psnr_of_mse(scores.mse(tiles.target, image)) for image in (restored, tiles.degraded)))
+    restored = restore_tiles(model, tiles.degraded, tiles.kind)
+    return np.subtract(*(scores.psnr(tiles.target, image, tiles.kind) for image in (restored, tiles.degraded)))

@@ -1,4 +1,9 @@
-"""PSNR and SSIM of tiles, uint8 arrays (N, H, W, C) in 0..255, as every measurement here takes them."""
+"""What the values of tiles mean, and how far two of them are apart: PSNR and SSIM, as every measurement takes them.
+
+Tiles are arrays (N, H, W, C), uint8 in 0..255 or of another `Kind`.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,49 +13,100 @@ DATA_RANGE = 255
 PSNR_OF_EQUAL = 100.0
 
 
+@dataclass(frozen=True)
+class Kind:
+    """Sample type and range of the tiles of a data set.
+
+    Attributes
+    ----------
+    dtype : str
+    channels : int, 1 or 3; one channel is shown to a network three times, and the mean of its outputs is the result
+    low, high : float, the values that a network sees as 0 and 1; PSNR and SSIM take their difference as data range
+    """
+
+    dtype: str = "uint8"
+    channels: int = 3
+    low: float = 0.0
+    high: float = 255.0
+
+    @property
+    def data_range(self):
+        return self.high - self.low
+
+    def to_network(self, values):
+        """Map tiles (..., C) to what a network sees: float32 (..., 3), 0..1 where they are in range."""
+        if self.dtype == "uint8":
+            mapped = values.astype(np.float32) / DATA_RANGE
+        else:
+            mapped = ((values.astype(np.float64) - self.low) / self.data_range).astype(np.float32)
+        return mapped if self.channels == 3 else mapped.repeat(3, axis=-1)
+
+    def seen(self, values):
+        """Map tiles to what a network sees and learns in training: as `to_network`, clipped to 0..1."""
+        mapped = self.to_network(values)
+        return mapped if self.dtype == "uint8" else np.clip(mapped, 0, 1)
+
+    def from_network(self, output):
+        """Map what a network puts out, float (..., 3), to tiles (..., C); integers are rounded and clipped."""
+        if self.channels == 1:
+            output = output.mean(axis=-1, keepdims=True)
+        if self.dtype == "uint8":
+            return to_uint8(output)
+        values = output.astype(np.float64) * self.data_range + self.low
+        if np.dtype(self.dtype).kind in "iu":
+            limits = np.iinfo(self.dtype)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        return values.astype(self.dtype)
+
+
+EIGHT_BIT = Kind()
+
+
 def to_uint8(restored):
     """Clip and round a float array in 0..1 to uint8 in 0..255, as every measurement here does."""
     return np.rint(np.clip(restored, 0, 1) * DATA_RANGE).astype(np.uint8)
 
 
 def mse(target, restored):
-    """Mean squared error of each tile: uint8 (N, H, W, C) twice -> float64 (N,), in squared gray levels."""
+    """Mean squared error of each tile: (N, H, W, C) twice, of one type -> float64 (N,), in squared data units."""
     _check_same(target, restored)
     difference = target.astype(np.float64) - restored
     return np.mean(np.square(difference), axis=(1, 2, 3))
 
 
-def psnr_of_mse(value):
-    """PSNR in dB for a mean squared error in squared 8-bit gray levels; of 0 it is `PSNR_OF_EQUAL`."""
+def psnr_of_mse(value, data_range=DATA_RANGE):
+    """PSNR in dB for a mean squared error in squared units of the data; of 0 it is `PSNR_OF_EQUAL`, and never more."""
     value = np.asarray(value, np.float64)
     with np.errstate(divide="ignore"):
-        psnr = 10 * np.log10(DATA_RANGE**2 / value)
-    return np.where(value == 0, PSNR_OF_EQUAL, psnr)
+        return np.minimum(10 * np.log10(data_range**2 / value), PSNR_OF_EQUAL)
 
 
-def nearly_equal(images, others):
-    """Whether two uint8 arrays differ by rounding at most: by one gray level."""
-    return bool(np.abs(images.astype(np.int16) - others).max() <= 1)
+def psnr(target, restored, kind=EIGHT_BIT):
+    """PSNR of each tile in dB: tiles of one kind (N, H, W, C) twice -> float64 (N,)."""
+    return psnr_of_mse(mse(target, restored), kind.data_range)
 
 
-def ssim(target, restored):
-    """SSIM of each tile, with scikit-image's defaults: uint8 (N, H, W, C) twice -> float64 (N,).
+def nearly_equal(images, others, kind=EIGHT_BIT):
+    """Whether tiles differ by rounding at most: by one gray level of 0..255."""
+    return bool(np.abs(images.astype(np.float64) - others).max() <= kind.data_range / DATA_RANGE)
 
-    Reference: Wang et al., IEEE TIP 13(4), 2004. Window 7x7, uniform; channels averaged; data range 255.
+
+def ssim(target, restored, kind=EIGHT_BIT):
+    """SSIM of each tile, with scikit-image's defaults: tiles of one kind (N, H, W, C) twice -> float64 (N,).
+
+    Reference: Wang et al., IEEE TIP 13(4), 2004. Window 7x7, uniform; channels averaged; data range that of the kind.
     """
     from skimage.metrics import structural_similarity  # a third of a second, for which a command's help need not wait
 
     _check_same(target, restored)
     return np.array([
-        structural_similarity(t, r, channel_axis=-1, data_range=DATA_RANGE)
+        structural_similarity(t, r, channel_axis=-1, data_range=kind.data_range)
         for t, r in zip(target, restored, strict=True)
     ])
 
 
 def _check_same(target, restored):
     """Refuse what would broadcast silently into a wrong number."""
-    for array in (target, restored):
-        if array.dtype != np.uint8 or array.ndim != 4:
-            raise ValueError(f"expected uint8 (N, H, W, C), got {array.dtype} {array.shape}")
-    if target.shape != restored.shape:
-        raise ValueError(f"shapes differ: {target.shape} and {restored.shape}")
+    if target.dtype != restored.dtype or target.ndim != 4 or target.shape != restored.shape:
+        raise ValueError(f"expected tiles (N, H, W, C) of one type and shape, got {target.dtype} {target.shape} and "
+                         f"{restored.dtype} {restored.shape}")

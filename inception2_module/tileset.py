@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 import util
-from download_module import tilefile
 from download_module.datasets import sol_of
 from download_module.manifest import check_tiles, read_manifest
+from download_module.tilefile import read_tile
+from inception2_module.scores import EIGHT_BIT, Kind
 
 # What decides the bytes of the tiles of one task.
 IDENTITY = ("format", "seed", "tiles", "archives", "listing_sha256")
@@ -22,14 +23,16 @@ class Tiles:
 
     Attributes
     ----------
-    target, degraded : uint8 (N, H, W, 3), 0..255
+    target, degraded : (N, H, W, C), of the kind
     scenes : tuple of int, for each tile the number of its scene. Tiles of one scene are alike: it is the source image
         or, on Mars, all images of one Martian day.
+    kind : scores.Kind, what the values mean
     """
 
     target: np.ndarray
     degraded: np.ndarray
     scenes: tuple = ()
+    kind: Kind = EIGHT_BIT
 
     def __len__(self):
         return len(self.target)
@@ -43,6 +46,7 @@ class TileSet:
     manifest : dict, see download_module.build
     n_train, n_test : int, numbers of tiles
     id : str, tells the bytes of these tiles apart from those of any other set or task
+    kind : scores.Kind of the tiles; sets of before there were others are of 8-bit colour
     """
 
     def __init__(self, data_dir, dataset, task):
@@ -61,6 +65,8 @@ class TileSet:
             raise util.UserError(f"{self.directory} has no {task}: run download.py again with all the options that "
                                  f"made this set, and --tasks {tasks}")
         self.id = self.id_of(task)
+        self.kind = Kind(**{key: self.manifest[key] for key in ("dtype", "channels", "low", "high")
+                            if key in self.manifest})
 
     def id_of(self, task):
         """Return what `id` is for another task of this set."""
@@ -107,7 +113,7 @@ class TileSet:
         }
 
     def _pairs(self, split, n):
-        """Return the first n pairs of paths (None: all), if all tiles of the manifest are there and as made."""
+        """Return the first n pairs of paths (None: all), after a look whether the manifest's tiles are all there."""
         pairs = list_pairs(self.directory / split / "hr", self.directory / split / self.task)
         n_listed = len(self.manifest["tiles"][split])
         if len(pairs) != n_listed:
@@ -116,18 +122,21 @@ class TileSet:
         if n is not None and n > n_listed:
             raise util.UserError(f"{n} tiles are wanted and {self.directory / split} holds {n_listed}: ask for fewer "
                                  "or make more with download.py")
-        pairs = pairs[:n]
-        for name, paths in zip(("hr", self.task), zip(*pairs, strict=True), strict=True):
-            check_tiles(self.manifest, split, name, paths)
-        return pairs
+        return pairs[:n]
 
     def _read(self, split, indices):
         """Read some tiles of a split: `Tiles`."""
         pairs, scenes = self._pairs(split, None), self._scenes(split)
-        target, degraded = (read_tiles(paths) for paths in zip(*(pairs[i] for i in indices), strict=True))
+        sides = list(zip(*(pairs[i] for i in indices), strict=True))
+        for name, paths in zip(("hr", self.task), sides, strict=True):
+            check_tiles(self.manifest, split, name, paths, indices)
+        target, degraded = map(read_tiles, sides)
         if target.shape != degraded.shape:
             raise util.UserError(f"the tiles of {self.directory} and its {self.task} differ in size: make them anew")
-        return Tiles(target, degraded, tuple(scenes[i] for i in indices))
+        if (str(target.dtype), target.shape[3]) != (self.kind.dtype, self.kind.channels):
+            raise util.UserError(f"{self.directory} holds tiles of {target.shape[3]} channels of {target.dtype}, its "
+                                 f"manifest says {self.kind.channels} of {self.kind.dtype}: make them anew")
+        return Tiles(target, degraded, tuple(scenes[i] for i in indices), self.kind)
 
 
 def split_validation(sources):
@@ -188,12 +197,12 @@ def list_pairs(target_dir, degraded_dir):
 
 
 def read_tiles(paths):
-    """Read equally sized images into one uint8 array (N, H, W, 3); another size raises `UserError`."""
-    first = tilefile.read_image(paths[0])
-    tiles = np.empty((len(paths), *first.shape), np.uint8)
+    """Read equally sized tiles into one array (N, H, W, C); another size or type raises `UserError`."""
+    first = read_tile(paths[0])
+    tiles = np.empty((len(paths), *first.shape), first.dtype)
     for i, path in enumerate(paths):
-        tile = tilefile.read_image(path)
-        if tile.shape != first.shape:
+        tile = read_tile(path)
+        if (tile.shape, tile.dtype) != (first.shape, first.dtype):
             size, other = (f"{a.shape[1]}x{a.shape[0]}" for a in (tile, first))
             raise util.UserError(f"{path} is {size} and {paths[0]} is {other}: all tiles must be of one size")
         tiles[i] = tile

@@ -30,16 +30,16 @@ from inception2_module.experiments import Recipe, recipe_of
 CHARBONNIER = 0.03
 
 
-def build(experiment, degraded=None):
+def build(experiment, tiles=None):
     """Build and compile the network of an experiment: seeded initial weights, the recipe's optimizer.
 
-    degraded : uint8 (N, H, W, 3), training inputs; needed where the recipe standardises the layers
+    tiles : tileset.Tiles to train on; needed where the recipe standardises the layers
     """
     keras.utils.set_random_seed(experiment.seed)
     recipe = recipe_of(experiment)
     model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
     if recipe.standardise and (recipe.standardise_noisy or not task_of(experiment.task).is_noisy):
-        images = degraded[:networkfile.PREDICT_BATCH].astype(np.float32) / scores.DATA_RANGE
+        images = tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH])
         networks.standardise(model, images, recipe.standardise)
     learning_rate = experiment.learning_rate
     if recipe.warmup is not None:
@@ -100,7 +100,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
         "data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)), "backend": keras.backend.backend(),
     })
     distribute(experiment.batch_size)
-    model = build(experiment, train_tiles.degraded)
+    model = build(experiment, train_tiles)
     checkpoint_path, log_path = run_dir / "checkpoint.npz", run_dir / "log.jsonl"
     start = load_checkpoint(checkpoint_path, model) if checkpoint_path.exists() else 0
     log = [line for line in _read_log(log_path) if line["update"] <= start]
@@ -108,7 +108,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
     recipe, best_path = recipe_of(experiment), run_dir / "best.npz"
     best_psnr = np.mean(_load_best(best_path, model)[0]) if start and recipe.averaging else -np.inf
 
-    psnr_of_input = scores.psnr_of_mse(scores.mse(validation_tiles.target, validation_tiles.degraded)).mean()
+    psnr_of_input = scores.psnr(validation_tiles.target, validation_tiles.degraded, validation_tiles.kind).mean()
     losses, warned = [], False
     shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)  # one log, without what came after the checkpoint
     with (
@@ -243,9 +243,10 @@ def _averaged(model):
 
 def _validate(model, validation_tiles):
     """Return the PSNR of each validation tile in dB, and whether the inputs came back."""
-    restored = networkfile.restore_tiles(model, validation_tiles.degraded)
-    psnr = scores.psnr_of_mse(scores.mse(validation_tiles.target, restored))
-    return psnr, scores.nearly_equal(restored, validation_tiles.degraded)
+    kind = validation_tiles.kind
+    restored = networkfile.restore_tiles(model, validation_tiles.degraded, kind)
+    psnr = scores.psnr(validation_tiles.target, restored, kind)
+    return psnr, scores.nearly_equal(restored, validation_tiles.degraded, kind)
 
 
 def last_is_as_good(last, best, best_is_input):

@@ -98,12 +98,14 @@ import numpy as np
 from inception2_module.backend import keras
 from inception2_module.experiments import with_recipe
 from inception2_module.networkfile import load_model, save_model
+from inception2_module.tileset import Tiles
 from inception2_module.training import build
 
 directory, backend = sys.argv[1:]
 assert keras.backend.backend() == backend
 degraded, target = np.random.default_rng(0).random((2, 1, 32, 32, 3), np.float32)
-model = build(with_recipe("fewdata", width=8), (255 * degraded).astype(np.uint8))
+images = (255 * degraded).astype(np.uint8)
+model = build(with_recipe("fewdata", width=8), Tiles(images, images))
 before = [weight.copy() for weight in model.get_weights()]
 for _ in range(4):
     model.train_on_batch(degraded, target)

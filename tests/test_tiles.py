@@ -380,12 +380,12 @@ def test_tiles_of_deep_values_keep_them(tmp_path, kind):
     assert manifest["tasks"] == ["sr_x4", "sr_x8"]  # a sigma of 64 is one of gray levels
     for key in split.SPLITS:
         for k, tile in enumerate(manifest["tiles"][key]):
-            target = tiles.read_tile(tmp_path / "set" / key / "hr" / f"{k:05d}.npy")
+            target = tilefile.read_tile(tmp_path / "set" / key / "hr" / f"{k:05d}.npy")
             source = imagefile.read_picture(tmp_path / "a" / tile["source"]).pixels
             crop = source[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128]
             np.testing.assert_array_equal(target, np.rot90(crop, tile["rotation"] // 90))
             assert (target.dtype, target.shape) == (dtype, (128, 128, 1))
-            degraded = tiles.read_tile(tmp_path / "set" / key / "sr_x4" / f"{k:05d}.npy")
+            degraded = tilefile.read_tile(tmp_path / "set" / key / "sr_x4" / f"{k:05d}.npy")
             np.testing.assert_array_equal(degraded, degrade(target, "sr_x4", None))
     assert {tile["rotation"] for tile in manifest["tiles"]["test"]} == {0}  # people look at them
     assert any("noise is in these units" in line for line in build.describe(manifest, "set"))
@@ -401,7 +401,8 @@ def test_planar_colours_of_16_bits_are_cut_as_they_are(tmp_path):
     manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 1, 1, ("noise_s500",))
     tile = manifest["tiles"]["test"][0]
     source = noise(150, 160, int(tile["source"][0])).astype(np.uint16) * 200 + 37
-    target, noisy = (tiles.read_tile(tmp_path / "set" / "test" / name / "00000.npy") for name in ("hr", "noise_s500"))
+    folder = tmp_path / "set" / "test"
+    target, noisy = (tilefile.read_tile(folder / name / "00000.npy") for name in ("hr", "noise_s500"))
     np.testing.assert_array_equal(target, source[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128])
     assert 350 < np.std(noisy.astype(float) - target) < 510
     assert manifest["low"] <= noisy.min() < noisy.max() <= manifest["high"]
@@ -413,11 +414,11 @@ def test_gray_of_8_bits_is_one_channel(tmp_path):
     assert (manifest["dtype"], manifest["channels"], manifest["low"], manifest["high"]) == ("uint8", 1, 0, 255)
     with Image.open(tmp_path / "set" / "train" / "noise_s64" / "00000.png") as image:
         assert image.mode == "L"
-    assert tiles.read_tile(tmp_path / "set" / "train" / "hr" / "00000.png").shape == (128, 128, 1)
+    assert tilefile.read_tile(tmp_path / "set" / "train" / "hr" / "00000.png").shape == (128, 128, 1)
     write(tmp_path / "a" / "colour.png", noise(150, 150))  # beside colours gray is colour too
     manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 6, 2)
     assert manifest["channels"] == 3
-    assert all(tiles.read_tile(path).shape == (128, 128, 3) for path in (tmp_path / "set").rglob("*.png"))
+    assert all(tilefile.read_tile(path).shape == (128, 128, 3) for path in (tmp_path / "set").rglob("*.png"))
 
 
 def test_the_range_may_be_given(tmp_path):
@@ -473,7 +474,7 @@ def test_small_images_give_small_tiles(tmp_path):
         make(tmp_path, sources)
     manifest, _ = make(tmp_path, sources, size=64)
     assert manifest["tile_size"] == 64
-    assert all(tiles.read_tile(path).shape == (64, 64, 3) for path in (tmp_path / "set").rglob("*.png"))
+    assert all(tilefile.read_tile(path).shape == (64, 64, 3) for path in (tmp_path / "set").rglob("*.png"))
     assert not make(tmp_path, sources, size=48)[1]
 
 

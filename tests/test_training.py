@@ -436,5 +436,5 @@ assert (keras.distribution.distribution() is not None) == (n_devices > 1)
 def test_layers_are_standardised_where_there_is_no_noise(recipe, task, standardised):
     degraded = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     experiment = with_recipe(recipe, task=task, width=4)
-    kernel = training.build(experiment, degraded).get_layer("unet_down0").kernel
+    kernel = training.build(experiment, Tiles(degraded, degraded)).get_layer("unet_down0").kernel
     assert (np.abs(np.sum(kernel, axis=(0, 1))).max() < 1e-4) == standardised

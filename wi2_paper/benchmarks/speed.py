@@ -27,7 +27,7 @@ def main():
     milliseconds = {}
     for name in NETWORKS:
         experiment = with_recipe("fewdata", model=name)
-        model = training.build(experiment, tiles)
+        model = training.build(experiment, Tiles(tiles, tiles))
         seconds = []
         for update in range(N_WARM_UP + N_UPDATES):
             began = time.perf_counter()
