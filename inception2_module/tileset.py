@@ -11,6 +11,7 @@ import util
 from download_module.datasets import sol_of
 from download_module.manifest import check_tiles, read_manifest
 
+N_SEEN = 2_000  # tiles that the methods without a network look at, at most: more do not change a filter
 # What decides the bytes of the tiles of one task.
 IDENTITY = ("format", "seed", "tiles", "archives", "listing_sha256")
 
@@ -24,11 +25,13 @@ class Tiles:
     target, degraded : uint8 (N, H, W, 3), 0..255
     scenes : tuple of int, for each tile the number of its scene. Tiles of one scene are alike: it is the source image
         or, on Mars, all images of one Martian day.
+    groups : tuple of str, for each tile what it shows, such as "terrain"; None where the set does not know
     """
 
     target: np.ndarray
     degraded: np.ndarray
     scenes: tuple = ()
+    groups: tuple | None = None
 
     def __len__(self):
         return len(self.target)
@@ -64,6 +67,10 @@ class TileSet:
     def id_of(self, task):
         """Return what `id` is for another task of this set."""
         identity = {key: self.manifest.get(key) for key in IDENTITY} | {"task": task}
+        identity["tiles"] = {  # a group changes no byte of a tile
+            split: [{key: value for key, value in tile.items() if key != "group"} for tile in tiles]
+            for split, tiles in self.manifest["tiles"].items()
+        }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def read_train(self, n_train, draw):
@@ -79,6 +86,12 @@ class TileSet:
                 "ask for more tiles or add images"
             ) from error
         return tuple(self._read("train", [first + i for i in side]) for side in (train, validation))
+
+    def read_seen(self, n_train, draw):
+        """Read what a run may look at, `Tiles`: those of its draw, where they are many the first `N_SEEN`."""
+        first = n_train * draw
+        self._pairs("train", first + n_train)  # so many there must be
+        return self._read("train", range(first, first + min(n_train, N_SEEN)))
 
     def read_unseen(self, n_train, draw, n):
         """Read up to n training tiles, `Tiles`, of images that a draw holds no tile of, from the end."""
@@ -126,7 +139,8 @@ class TileSet:
         target, degraded = (read_tiles(paths) for paths in zip(*(pairs[i] for i in indices), strict=True))
         if target.shape != degraded.shape:
             raise util.UserError(f"the tiles of {self.directory} and its {self.task} differ in size: make them anew")
-        return Tiles(target, degraded, tuple(scenes[i] for i in indices))
+        groups = tuple(self.manifest["tiles"][split][i].get("group") for i in indices)
+        return Tiles(target, degraded, tuple(scenes[i] for i in indices), groups if all(groups) else None)
 
 
 def split_validation(sources):
