@@ -33,12 +33,26 @@ class Kind:
     def data_range(self):
         return self.high - self.low
 
+    def to_unit(self, values):
+        """Map tiles (..., C) to float64 (..., C), low..high to 0..1."""
+        return (values - self.low) / self.data_range
+
+    def from_unit(self, mapped):
+        """Map float (..., C) back to tiles (..., C): 8 bits are clipped to 0..255, integers rounded."""
+        if self.dtype == "uint8":
+            return to_uint8(mapped)
+        values = mapped.astype(np.float64) * self.data_range + self.low
+        if np.dtype(self.dtype).kind in "iu":
+            limits = np.iinfo(self.dtype)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        return values.astype(self.dtype)
+
     def to_network(self, values):
         """Map tiles (..., C) to what a network sees: float32 (..., 3), 0..1 where they are in range."""
         if self.dtype == "uint8":
-            mapped = values.astype(np.float32) / DATA_RANGE
+            mapped = values.astype(np.float32) / DATA_RANGE  # the quotient of float32, as all trainings had it
         else:
-            mapped = ((values.astype(np.float64) - self.low) / self.data_range).astype(np.float32)
+            mapped = self.to_unit(values).astype(np.float32)
         return mapped if self.channels == 3 else mapped.repeat(3, axis=-1)
 
     def seen(self, values):
@@ -47,16 +61,13 @@ class Kind:
         return mapped if self.dtype == "uint8" else np.clip(mapped, 0, 1)
 
     def from_network(self, output):
-        """Map what a network puts out, float (..., 3), to tiles (..., C); integers are rounded and clipped."""
-        if self.channels == 1:
-            output = output.mean(axis=-1, keepdims=True)
-        if self.dtype == "uint8":
-            return to_uint8(output)
-        values = output.astype(np.float64) * self.data_range + self.low
-        if np.dtype(self.dtype).kind in "iu":
-            limits = np.iinfo(self.dtype)
-            values = np.clip(np.rint(values), limits.min, limits.max)
-        return values.astype(self.dtype)
+        """Map what a network puts out, float (..., 3), to tiles (..., C)."""
+        return self.from_unit(output if self.channels == 3 else output.mean(axis=-1, keepdims=True))
+
+    def view(self, values):
+        """Map tiles to a picture of them: uint8 (..., 3), low..high from black to white."""
+        picture = to_uint8(self.to_unit(values))
+        return picture if self.channels == 3 else picture.repeat(3, axis=-1)
 
 
 EIGHT_BIT = Kind()
