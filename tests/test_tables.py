@@ -249,5 +249,6 @@ def test_make_run_is_the_row_of_the_table():
     command = makefile.split("inception2.py ", 1)[1].splitlines()[0].split()
     import inception2
 
-    options = inception2.build_parser().parse_args(["train", *command])
-    assert inception2.experiment_of(options) == matrix.QUICK
+    options = vars(inception2.build_parser().parse_args(["train", *command]))
+    fields = {field: value for field, value in options.items() if field in asdict(matrix.QUICK)}
+    assert experiments.with_recipe(**fields) == matrix.QUICK
