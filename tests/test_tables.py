@@ -45,7 +45,7 @@ def committed(path):
 
 
 PAGES = ("README.md", "README.ja.md", *(f"{folder}/README.md" for folder in (
-    "download_module", "inception2_module", "restore_module", "wi2_paper", "weights")), "CONTRIBUTING.md")
+    "download_module", "inception2_module", "restore_module", "wi2_paper", "weights", "tests")), "CONTRIBUTING.md")
 in_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is known to git only")
 
 
