@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 PINNED ?= -c constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINNED)
 
-.PHONY: help run test quick lint reproduce figures weights benchmark clean
+.PHONY: help run test quick lint faults reproduce figures weights benchmark clean
 
 help:
 	@echo "make run        set up, train a few minutes on the embedded sample set, show the gain over bicubic (0.86 dB)"
 	@echo "make test       set up, lint and run the whole test suite"
 	@echo "make quick      set up, lint and run the tests that take less than two minutes in all"
 	@echo "make lint       check the style of the code"
+	@echo "make faults     kill every command, feed it mutated files, and write the table of tests/README.md: a quarter of an hour"
 	@echo "make reproduce  run the experiments of the tables that have no result yet (needs the data sets)"
 	@echo "make figures    write the tables of all pages, the curve and the pictures from results/, weights/ and runs/"
 	@echo "make weights    put the trained networks into weights/ (after make reproduce)"
@@ -31,6 +32,9 @@ quick: lint
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
+
+faults: $(VENV)/dev
+	$(BIN)/python -m tests.faults
 
 reproduce: $(VENV)/run
 	$(BIN)/python -m wi2_paper.reproduce

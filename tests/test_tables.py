@@ -45,7 +45,7 @@ def committed(path):
 
 
 PAGES = ("README.md", "README.ja.md", *(f"{folder}/README.md" for folder in (
-    "download_module", "inception2_module", "restore_module", "wi2_paper", "weights")), "CONTRIBUTING.md")
+    "download_module", "inception2_module", "restore_module", "wi2_paper", "weights", "tests")), "CONTRIBUTING.md")
 in_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="what is committed is known to git only")
 
 
@@ -249,5 +249,6 @@ def test_make_run_is_the_row_of_the_table():
     command = makefile.split("inception2.py ", 1)[1].splitlines()[0].split()
     import inception2
 
-    options = inception2.build_parser().parse_args(["train", *command])
-    assert inception2.experiment_of(options) == matrix.QUICK
+    options = vars(inception2.build_parser().parse_args(["train", *command]))
+    fields = {field: value for field, value in options.items() if field in asdict(matrix.QUICK)}
+    assert experiments.with_recipe(**fields) == matrix.QUICK
