@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 PINNED ?= -c constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINNED)
 
-.PHONY: help run test quick lint reproduce figures weights benchmark clean
+.PHONY: help run test quick faults lint reproduce figures weights benchmark clean
 
 help:
 	@echo "make run        set up, train a few minutes on the embedded sample set, show the gain over bicubic (0.86 dB)"
 	@echo "make test       set up, lint and run the whole test suite"
 	@echo "make quick      set up, lint and run the tests that take less than two minutes in all"
+	@echo "make faults     kill every command, feed it broken files: a quarter of an hour, writes results/faults.json"
 	@echo "make lint       check the style of the code"
 	@echo "make reproduce  run the experiments of the tables that have no result yet (needs the data sets)"
 	@echo "make figures    write the tables of all pages, the curve and the pictures from results/, weights/ and runs/"
@@ -28,6 +29,9 @@ test: lint
 
 quick: lint
 	$(BIN)/python -m pytest -m "not slow"
+
+faults: $(VENV)/dev
+	$(BIN)/python -m tests.faults
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
