@@ -145,9 +145,9 @@ def make_own(options, out):
 def report(manifest, folder, finished, archives=()):
     """Say what was made on stdout, and on stderr what a user may not expect."""
     first, *remarks = build.describe(manifest, folder)
-    print(f"{first} (already made)" if finished else first)
+    print(util.terminal_text(f"{first} (already made)" if finished else first))
     for remark in remarks:
-        print(f"{manifest['name']} {remark}", file=sys.stderr)
+        print(util.terminal_text(f"{manifest['name']} {remark}"), file=sys.stderr)
     published = {archive.file: archive for archive in archives}
     for made in manifest["archives"]:
         if made["verified"]:
@@ -157,7 +157,7 @@ def report(manifest, folder, finished, archives=()):
             what = "no SHA-256 is published to compare its own with, only its size is checked"
         else:
             what = "its size or SHA-256 is not the published one, and the manifest says so"
-        print(f"{manifest['name']} {made['file']}: {what}", file=sys.stderr)
+        print(util.terminal_text(f"{manifest['name']} {made['file']}: {what}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

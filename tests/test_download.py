@@ -307,3 +307,14 @@ def test_a_kill_leaves_no_half_set_and_no_process(cutting):
     assert (again.returncode, err) == (0, "")
     assert [p.name for p in out.iterdir()] == ["a"]
     assert len(list((out / "a" / "train" / "hr").iterdir())) == 4
+
+
+def test_text_of_a_manifest_is_shown_and_not_obeyed(run):
+    arguments = ("--dataset", "sample", "--n-train", 4, "--n-test", 2, "--tasks", "sr_x4")
+    run(*arguments)
+    manifest = manifest_of("sample")
+    manifest["counts"]["train"]["skipped"] = {"\x1b[2Jnothing\n": 3}
+    util.write_json(Path("datasets/sample/manifest.json"), manifest)
+    status, _, err = run(*arguments)
+    assert status == 0
+    assert "\x1b" not in err and err.count("\n") == 1

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import faults
 import numpy as np
 import pytest
 from conftest import names
@@ -153,6 +154,66 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, number, write)
     assert "\n" not in util.describe_error(caught.value)
     assert names(tmp_path) == ["a.json", "a.png"]
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"old"}
+
+
+TRAIN = ("--dataset", "tiny", "--n-train", "12", "--width", "4", "--n-updates", "2", "--batch-size", "1")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+@pytest.mark.parametrize("folder", ["runs", "results", "assets", "outputs"])
+def test_a_full_disk_in_each_folder_is_said_and_the_next_run_mends_it(workplace, monkeypatch, capfd, folder, number):
+    def train():
+        inception2.main(list(TRAIN))
+        [model_path] = Path("runs").glob("*/model.keras")
+        inception2.main(["restore", "datasets/tiny/test/sr_x4/00000.png", "--weights", str(model_path)])
+
+    replace = Path.replace
+
+    def replace_elsewhere(path, target):
+        if folder in Path(target).parts:
+            raise OSError(number, "failed", str(target))
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace_elsewhere)
+        assert util.run_cli(train) == 2
+    assert util._FILE_SYSTEM_ERRORS[number] in capfd.readouterr().err
+    names_there = [path.name for path in Path(folder).rglob("*") if path.is_file() and "tensorboard" not in path.parts]
+    assert set(names_there) <= {"lock"}
+    assert util.run_cli(train) == 0
+    assert list(Path("results").glob("*.json")) and list(Path("outputs").glob("*.png"))
+
+
+def test_a_training_that_may_write_no_large_file_says_so(workplace):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            inception2.main(list(TRAIN))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "ulimit -f" in util.describe_error(caught.value)
+    assert not list(Path("runs").rglob("*.npz")) and not list(Path("results").iterdir())
+
+
+# ---- a few of the faults of `make faults`
+
+
+def test_mutated_images_are_used_or_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(faults, "N_DOWNLOAD", 48)
+    assert faults.fuzz_download(tmp_path)["lost"] == 0
+
+
+def test_mutated_images_are_restored_or_have_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(faults, "N_RESTORE", 48)
+    assert faults.fuzz_restore(tmp_path)["lost"] == 0
+
+
+def test_a_killed_download_py_goes_on(tmp_path, monkeypatch):
+    command = faults.COMMANDS["download.py"][1]
+    monkeypatch.setattr(faults, "COMMANDS", {"download.py": (4, command)})
+    [series] = faults.kill_series(tmp_path)
+    assert (series["tried"], series["lost"]) == (4, 0)
 
 
 # ---- what kill -9 leaves
