@@ -196,17 +196,18 @@ def form_of(sides, size, value_range=None):
     Their values are kept. The range is `value_range` or, from the lowest to the highest, that of the ranges of the
     training images, each without its outliers (`imagefile.robust_range`); 8 bits have 0..255.
 
-    Raises `UserError` when the images are of several types, or 8-bit ones are to have another range.
+    Of several types of values (maps in int16 and float32) the tiles have the one that holds all of them. Raises
+    `UserError` when 8-bit images, whose range is another, are among deeper ones or are to have another range.
     """
     used = [[one for one, n in zip(side.looks, side.capacities, strict=True) if n] for side in sides]
     looks = [*used[0], *used[1]]
     types = Counter(one.dtype for one in looks)
-    if len(types) > 1:
+    if len(types) > 1 and "uint8" in types:
         found = ", ".join(f"{n} of {dtype}" for dtype, n in types.most_common())
-        raise UserError(f"the images are of several types ({found}): give each type a folder and a data set of its own")
+        raise UserError(f"8-bit images are among deeper ones ({found}): give each kind a folder and a set of its own")
     if not looks:  # cutting finds the words for that
         return Form(size)
-    dtype, channels = looks[0].dtype, max(one.channels for one in looks)
+    dtype, channels = np.result_type(*types).name, max(one.channels for one in looks)
     if dtype == "uint8":
         if value_range:
             raise UserError("--range is for values deeper than 8 bits, these images have 0..255: leave it out")

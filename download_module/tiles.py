@@ -137,7 +137,8 @@ def _is_constant(pixels):
 
 def _write_tile(job, k, target):
     form = job.form
-    target = np.ascontiguousarray(target if target.shape[2] == form.channels else target.repeat(form.channels, axis=-1))
+    target = target if target.shape[2] == form.channels else target.repeat(form.channels, axis=-1)
+    target = np.ascontiguousarray(target, form.dtype)
     name = tile_name(k, form.dtype)
     _save(job.folder / "hr" / name, target)
     for task in job.tasks:

@@ -431,11 +431,23 @@ def test_the_range_may_be_given(tmp_path):
         make(tmp_path, maps(tmp_path / "b", lambda image: image, ".tif"), name="other", value_range=(0, 100))
 
 
-def test_images_of_several_types_are_refused(tmp_path):
+def test_8_bits_among_deeper_images_are_refused(tmp_path):
     maps(tmp_path / "a", *DEEP["12 bits"][:2])
     write(tmp_path / "a" / "eight.png", noise(150, 150))
-    with pytest.raises(util.UserError, match=r"several types \(6 of uint16, 1 of uint8\)"):
+    with pytest.raises(util.UserError, match=r"among deeper ones \(6 of uint16, 1 of uint8\)"):
         make(tmp_path, datasets.own_images(tmp_path / "a"))
+
+
+def test_maps_of_several_types_get_one_that_holds_all(tmp_path):
+    maps(tmp_path / "a", *DEEP["int16"][:2])
+    maps(tmp_path / "a" / "more", *DEEP["elevation"][:2], 2)
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 8, 1)
+    assert manifest["dtype"] == "float32"
+    for k, tile in enumerate(manifest["tiles"]["train"]):
+        source = imagefile.read_picture(tmp_path / "a" / tile["source"]).pixels
+        target = tilefile.read_tile(tmp_path / "set" / "train" / "hr" / f"{k:05d}.npy")
+        assert target.dtype == np.float32
+        assert target[0, 0, 0] in source
 
 
 @pytest.mark.parametrize("kind", ["holes", "transparent"])
