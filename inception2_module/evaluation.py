@@ -30,7 +30,7 @@ def protocol(kind):
     """Return how tiles of a kind are measured: `PROTOCOL`, and what differs from it where they are not 8-bit colour."""
     if kind == scores.EIGHT_BIT:
         return PROTOCOL
-    return PROTOCOL | {"channels": "RGB" if kind.channels == 3 else "one", "data_range": kind.data_range,
+    return PROTOCOL | {"channels": "RGB" if kind.channels == 3 else "one channel", "data_range": kind.data_range,
                        "output": f"of the type of the data, {kind.dtype}"}
 
 

@@ -4,6 +4,7 @@ import pytest
 import util
 from download_module.degrade import add_noise, degrade
 from inception2_module import classical, evaluation, scores
+from inception2_module.scores import EIGHT_BIT
 from inception2_module.tileset import Tiles
 
 N, SIZE = 3, 32
@@ -122,11 +123,11 @@ def test_who_is_interrupted_goes_on_from_the_last_part(tmp_path, monkeypatch):
     tiles = Tiles(target, noisy(target), SCENES)
     restore, n_restored = classical.restore, []
 
-    def until_interrupted(name, task, setting, target, degraded, pool=None):
+    def until_interrupted(name, task, setting, target, degraded, pool=None, kind=EIGHT_BIT):
         if name == "wavelet" and len(n_restored) == 2:
             raise KeyboardInterrupt
         n_restored.extend(target if name == "wavelet" and len(target) == 1 else [])
-        return restore(name, task, setting, target, degraded, pool)
+        return restore(name, task, setting, target, degraded, pool, kind)
 
     monkeypatch.setattr(classical, "choose_setting", lambda *_: 1.0)
     monkeypatch.setattr(classical, "restore", until_interrupted)
