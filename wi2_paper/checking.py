@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import util
-from inception2_module import evaluation, experiments
+from inception2_module import evaluation, experiments, scores
 
 TOLERANCE = 2e-5  # values and means are rounded, to five decimals or more
 TOLERANCE_OF_MSE = 1e-4  # dB; a mean of squared errors that come from rounded values
@@ -101,8 +101,8 @@ def _check_name(stem, result):
 
 def _check_methods(result):
     methods, n_test = result["methods"], result.get("n_test")
-    for name, scores in methods.items():
-        tiles = {key: _numbers(f"{key} of {name}", scores[key]) for key in ("psnr_tiles", "ssim_tiles")}
+    for name, entry in methods.items():
+        tiles = {key: _numbers(f"{key} of {name}", entry[key]) for key in ("psnr_tiles", "ssim_tiles")}
         if len({len(tiles["psnr_tiles"]), len(tiles["ssim_tiles"]), n_test or len(tiles["psnr_tiles"])}) > 1:
             raise _WrongError(f"{name} has not as many values as there are tiles")
         if tiles["psnr_tiles"].max() > scores.PSNR_OF_EQUAL or np.abs(tiles["ssim_tiles"]).max() > 1:
@@ -113,7 +113,7 @@ def _check_methods(result):
             "psnr_of_mean_mse": (scores.psnr_of_mse(scores.DATA_RANGE**2 * squared.mean()), TOLERANCE_OF_MSE),
         }
         for key, (value, tolerance) in expected.items():
-            _check_number(f"{key} of {name}", scores[key], value, tolerance)
+            _check_number(f"{key} of {name}", entry[key], value, tolerance)
     for name, difference in result.get("differences", {}).items():
         ours, _, other = name.partition(" - ")
         values, others = (methods[method]["psnr_tiles"] for method in (ours, other))
