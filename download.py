@@ -48,6 +48,7 @@ def parse():
     add("--n-test", type=count, metavar="N", help="test tiles (default: up to 1,000; sample 24, own images 100)")
     of = f"degradations, steps joined by + such as {' '.join(EXAMPLES)} (default: {' '.join(DEFAULT_TASKS)})"
     add("--tasks", nargs="+", metavar="TASK", help=of)
+    add("--pages", action="store_true", help="with --images: cut each page of a TIFF file of several, all on one side")
     add("--tile", type=tile_side, default=TILE_SIZE, metavar="N",
         help="side of a tile in pixels, a multiple of 16 from 32 to 512: small ones for small images (default: 128)")
     add("--range", type=util.finite, nargs=2, metavar=("LOW", "HIGH"),
@@ -77,8 +78,9 @@ def check(options):
     if options.range and not options.range[0] < options.range[1]:
         raise UserError("--range {:g} {:g} is no range: give the lower value first".format(*options.range))
     if options.images is None:
-        if options.range:
-            raise UserError("--range is for your own images: give them with --images")
+        if options.range or options.pages:
+            name = "--range" if options.range else "--pages"
+            raise UserError(f"{name} is for your own images: give them with --images")
         if options.test_images is not None:
             raise UserError("--test-images needs --images: give the training images too")
         if options.dataset is not None and options.dataset not in datasets.DATASETS:
@@ -136,7 +138,7 @@ def make_known(name, options, out):
 
 def make_own(options, out):
     """Make a data set from the user's own images."""
-    sources = datasets.own_images(options.images, options.test_images)
+    sources = datasets.own_images(options.images, options.test_images, options.pages)
     wish = build_wish(options, N_OWN)
     manifest, finished = build.make_set(out, options.dataset, sources, wish)
     report(manifest, out / options.dataset, finished)

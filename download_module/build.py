@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from download_module import disk, split, tiles, workers
 from download_module.degrade import DEFAULT_TASKS, task_of
+from download_module.imagefile import split_page
 from download_module.manifest import check_manifest, digest_tiles
 from util import UserError, check_writable, read_json, sha256_of, write_json
 
@@ -246,7 +247,8 @@ def listing_of(sources):
     digest = hashlib.sha256()
     for root, paths in ((sources.train_root, sources.train), (sources.test_root, sources.test or ())):
         for path in paths:
-            content = path.stat().st_size if sources.archives else sha256_of(path)
+            file, page = split_page(path)
+            content = path.stat().st_size if sources.archives else page or sha256_of(file)
             digest.update(os.fsencode(path.relative_to(root).as_posix()) + f"\t{content}\n".encode())
         digest.update(b"\n")
     return digest.hexdigest()
@@ -299,13 +301,20 @@ def _manifest(name, sources, wish, listing, sides, made):
         "listing_sha256": listing,
         "tiles": {
             key: [
-                {"source": path.relative_to(roots[key]).as_posix(), "y": y, "x": x, "rotation": rotation}
+                {**_source(path, roots[key]), "y": y, "x": x, "rotation": rotation}
                 | ({"group": sources.groups[path]} if path in sources.groups else {})
                 for path, y, x, rotation in placed
             ]
             for key, (placed, _) in made.items()
         },
     }
+
+
+def _source(path, root):
+    """How the manifest names an image: pages of a file are one source; what is no UTF-8 is escaped."""
+    file, page = split_page(path)
+    name = os.fsencode(file.relative_to(root).as_posix()).decode(errors="backslashreplace")
+    return {"source": name} if page is None else {"source": name, "page": page}
 
 
 def _described(form, tasks):

@@ -11,6 +11,7 @@ from pathlib import Path
 import skimage
 
 from download_module import disk, fetch, unpack
+from download_module.imagefile import count_pages, page_of
 from util import UserError, list_images
 
 
@@ -243,17 +244,26 @@ def open_sources(dataset, got, out, progress=True):
     return Sources(train, test, train_root, test_root, True, archives, dataset.licence, dataset.citation, groups)
 
 
-def own_images(images_dir, test_dir=None):
-    """List the user's own images, at any depth; equal or nested folders raise `UserError`."""
+def own_images(images_dir, test_dir=None, pages=False):
+    """List the user's own images, at any depth, with `pages` each page of one; equal or nested folders raise
+    `UserError`."""
     images_dir = Path(images_dir)
-    train = list_images(images_dir)
+    train = _list_own(images_dir, pages)
     if test_dir is None:
         return Sources(train, None, images_dir, None)
     test_dir = Path(test_dir)
-    test = list_images(test_dir)
+    test = _list_own(test_dir, pages)
     inner, outer = images_dir.resolve(), test_dir.resolve()
     if inner == outer:
         raise UserError(f"{images_dir} is the folder of both sides: train and test must not share an image")
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise UserError(f"{images_dir} and {test_dir} lie inside each other: move one of them out")
     return Sources(train, test, images_dir, test_dir)
+
+
+def _list_own(directory, pages):
+    listed = []
+    for path in list_images(directory):
+        n_pages = count_pages(path) if pages else 1
+        listed += [path] if n_pages == 1 else [page_of(path, page) for page in range(n_pages)]
+    return listed

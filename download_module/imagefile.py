@@ -251,6 +251,19 @@ def count_pages(path):
         return 1
 
 
+def page_of(path, page):
+    """The path that stands for one page of a file in a list of images: stack.tif#1 is the first of stack.tif."""
+    return path.with_name(f"{path.name}#{page + 1}")
+
+
+def split_page(path):
+    """Undo `page_of`: (path of the file, page), page None for a path that is a file itself."""
+    name, _, number = path.name.rpartition("#")
+    if name and number.isdigit() and not path.exists():
+        return path.with_name(name), int(number) - 1
+    return path, None
+
+
 def to_cut(picture):
     """Return what tiles are cut from: the values of a picture, and where there are none.
 

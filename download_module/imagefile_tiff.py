@@ -138,7 +138,7 @@ def _check(tif, page, page_number):
     n_pixels = int(page.imagewidth) * int(page.imagelength)  # damaged, either may be a tuple, and its product gigabytes
     if page_number is None and any(not other.subfiletype & 5 for other in itertools.islice(tif.pages, 1, None)):
         raise ImageError(f"has {len(_full_pages(tif))} pages: add --pages, or save the one that you want as a file of "
-                         "its own", "of several pages")
+                         "its own", "of several pages (see --pages)")
     n_slices = max(page.shaped[1], (tif.imagej_metadata or {}).get("images", 1) if len(tif.pages) == 1 else 1)
     if n_slices > 1:
         raise ImageError(f"is a stack of {n_slices} pictures: save the one you want as a file of its own",

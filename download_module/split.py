@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from download_module.imagefile import read_picture, robust_range, to_cut
+from download_module.imagefile import read_picture, robust_range, split_page, to_cut
 from download_module.workers import results
 from util import ImageError, UserError, sha256_of
 
@@ -95,10 +95,16 @@ def look_at_header(path, _size):
     return Look(height, width)
 
 
+def read_source(path):
+    """Read an image, or a page of one, for cutting: see `imagefile.to_cut`."""
+    path, page = split_page(path)
+    return to_cut(read_picture(path, page=page))
+
+
 def look_at_pixels(path, size):
     """Read an image, to know whether it can be cut and to tell it from others whatever their files are."""
     try:
-        pixels, missing = to_cut(read_picture(path))
+        pixels, missing = read_source(path)
     except ImageError as error:
         return Look(reason=error.reason)
     height, width, channels = pixels.shape
@@ -141,6 +147,7 @@ def _numbered(job):
 
 def _alike(paths, looks):
     """Groups of the numbers of images that show the same or, where nobody looked, whose files are the same."""
+    paths = [split_page(path)[0] for path in paths]
     sizes = Counter(path.stat().st_size for path, one in zip(paths, looks, strict=True) if one.pixels is None)
     groups = defaultdict(list)
     for i, (path, one) in enumerate(zip(paths, looks, strict=True)):
@@ -172,9 +179,13 @@ def hold_out(side, size=TILE_SIZE):
     images can do without: where none is below, the lowest is for the test, until one below is added; and where all
     are, the highest is for the training.
 
-    Images that cannot be used stay in train, to be counted there. Raises `UserError` below two usable images.
+    The pages of a file go with its first one. Images that cannot be used stay in train, to be counted there. Raises
+    `UserError` below two usable images.
     """
-    usable = {i: int(one.pixels, 16) / 16**64 for i, one in enumerate(side.looks) if side.capacities[i]}
+    files, usable = [split_page(path)[0] for path in side.paths], {}
+    for file, one, capacity in zip(files, side.looks, side.capacities, strict=True):
+        if capacity:
+            usable.setdefault(file, int(one.pixels, 16) / 16**64)
     if len(usable) < 2:
         skipped = f" ({side.describe_skipped()})" if side.skipped else ""
         raise UserError(
@@ -182,8 +193,9 @@ def hold_out(side, size=TILE_SIZE):
             f"that can be read and show more than one colour{skipped}: add images, or cut smaller tiles with --tile"
         )
     lowest, *between, _ = sorted(usable, key=usable.get)
-    test = {lowest, *(i for i in between if usable[i] < TEST_SHARE)}
-    sides = [[i for i in range(len(side.paths)) if (i in test) == wanted] for wanted in (False, True)]
+    test = {lowest, *(file for file in between if usable[file] < TEST_SHARE)}
+    is_test = [file in test and capacity > 0 for file, capacity in zip(files, side.capacities, strict=True)]
+    sides = [[i for i, there in enumerate(is_test) if there == wanted] for wanted in (False, True)]
     train, held = (Side(*([values[i] for i in chosen] for values in (side.paths, side.capacities, side.looks)))
                    for chosen in sides)
     train.skipped = side.skipped

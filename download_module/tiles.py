@@ -17,8 +17,7 @@ import numpy as np
 from PIL import Image
 
 from download_module.degrade import degrade
-from download_module.imagefile import read_picture, to_cut
-from download_module.split import SPLITS, Form, free_positions
+from download_module.split import SPLITS, Form, free_positions, read_source
 from download_module.workers import results, stopping
 from util import ImageError, UserError
 
@@ -105,7 +104,7 @@ def noise_rng(seed, split, k, task):
 def cut(job):
     """Cut, degrade and write the tiles of one job; the image is decoded once. Returns a `Done`."""
     try:
-        image, missing = to_cut(read_picture(job.path))
+        image, missing = read_source(job.path)
     except ImageError:
         return Done(job.image, 0, False, unreadable=True)
     size = job.form.size

@@ -249,14 +249,14 @@ def test_images_that_cannot_be_cut_are_skipped_and_counted(tmp_path):
     manifest, _ = make(tmp_path, datasets.own_images(a, tmp_path / "b"), 5, 1)
     assert manifest["counts"]["train"]["skipped"] == {
         "identical to another": 1,
-        "of several pages": 1,
+        "of several pages (see --pages)": 1,
         "of too many channels": 1,
         "smaller than 128 pixels": 1,
         "unreadable": 3,
         "with holes or transparent pixels in every 128x128 of it": 1,
     }
     assert manifest["counts"]["train"]["n_images_used"] == 1
-    line = "train: skipped 8 of 9 images: 1 identical to another, 1 of several pages, 1 of too many"
+    line = "train: skipped 8 of 9 images: 1 identical to another, 1 of several pages (see --pages), 1 of"
     assert any(text.startswith(line) for text in build.describe(manifest, tmp_path))
 
 
@@ -494,8 +494,38 @@ def test_reasons_are_in_the_sentence(tmp_path):
     (tmp_path / "a").mkdir()
     for i in range(6):
         tifffile.imwrite(tmp_path / "a" / f"{i}.tif", noise(5 * 150, 160, i)[..., 0].reshape(5, 150, 160))
-    with pytest.raises(util.UserError, match=r"skipped 6 of 6 images: 6 of several pages\): add images"):
+    with pytest.raises(util.UserError, match=r"skipped 6 of 6 images: 6 of several pages \(see --pages\)\): add"):
         make(tmp_path, datasets.own_images(tmp_path / "a"))
+
+
+def test_pages_are_cut_where_asked_those_of_a_file_on_one_side(tmp_path):
+    (tmp_path / "a").mkdir()
+    stacks = noise(6 * 5 * 140, 150)[..., 0].reshape(6, 5, 140, 150)
+    for i, stack in enumerate(stacks):
+        tifffile.imwrite(tmp_path / "a" / f"{i}.tif", stack, photometric="minisblack", metadata=None)
+    sources = datasets.own_images(tmp_path / "a", pages=True)
+    manifest, _ = make(tmp_path, sources, 40, 10)
+    used = {key: {tile["source"] for tile in manifest["tiles"][key]} for key in split.SPLITS}
+    assert len(used["train"] | used["test"]) == 6
+    assert not used["train"] & used["test"]
+    for k, tile in enumerate(manifest["tiles"]["test"]):
+        target = tilefile.read_tile(tmp_path / "set" / "test" / "hr" / f"{k:05d}.png")[..., 0]
+        page = stacks[int(tile["source"][0]), tile["page"]]
+        np.testing.assert_array_equal(target, page[tile["y"] : tile["y"] + 128, tile["x"] : tile["x"] + 128])
+    assert {tile["page"] for tile in manifest["tiles"]["train"]} == set(range(5))
+    assert make(tmp_path, sources, 40, 10)[1]
+
+
+def test_a_name_that_is_no_utf_8_is_cut(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        write(tmp_path / "a" / name, noise(140, 150))
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    write(tmp_path / "b" / "1.png", noise(140, 150, 1))
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a", tmp_path / "b"), 2, 1)
+    assert manifest["tiles"]["train"][0]["source"] == "caf\\xe9.png"
+    assert manifest == util.read_json(tmp_path / "set" / "manifest.json")
 
 
 def hide_tiles(path, how):
