@@ -189,7 +189,7 @@ def test_a_full_disk_in_each_folder_is_said_and_the_next_run_mends_it(workplace,
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", replace_elsewhere)
         assert util.run_cli(train) == 2
-    assert util._FILE_SYSTEM_ERRORS[number] in capfd.readouterr().err
+    assert util.FILE_SYSTEM_ERRORS[number] in capfd.readouterr().err
     names_there = [path.name for path in Path(folder).rglob("*") if path.is_file() and "tensorboard" not in path.parts]
     assert set(names_there) <= {"lock"}
     assert util.run_cli(train) == 0
