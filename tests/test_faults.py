@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -39,11 +40,22 @@ def listen_to_ctrl_c():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it would be ignored
 
 
+def wait_until_signals_are_caught(process):
+    """Python itself takes its time to start; from `import util` on SIGTERM is caught."""
+    while process.poll() is None:
+        caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+        if int(caught[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.001)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
 @pytest.mark.parametrize("command", ["download.py", "inception2.py"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_the_libraries_load_is_one_line(tmp_path, command, number):
-    for wait in (0.15, 0.4):
+    for wait in (0, 0.1, 0.3):
         process = start(tmp_path, *SMALL[:2], command=command, preexec_fn=listen_to_ctrl_c)
+        wait_until_signals_are_caught(process)
         time.sleep(wait)
         process.send_signal(number)
         status, output, errors = end(process)
@@ -54,7 +66,7 @@ def test_a_signal_while_the_libraries_load_is_one_line(tmp_path, command, number
 
 def test_a_process_that_was_told_to_ignore_a_signal_does(tmp_path):
     process = start(tmp_path, *SMALL, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    time.sleep(0.3)
+    wait_until_signals_are_caught(process)
     process.send_signal(signal.SIGHUP)
     assert end(process)[0] == 0
 
@@ -177,7 +189,7 @@ def test_a_full_disk_in_each_folder_is_said_and_the_next_run_mends_it(workplace,
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", replace_elsewhere)
         assert util.run_cli(train) == 2
-    assert util._FILE_SYSTEM_ERRORS[number] in capfd.readouterr().err
+    assert util.FILE_SYSTEM_ERRORS[number] in capfd.readouterr().err
     names_there = [path.name for path in Path(folder).rglob("*") if path.is_file() and "tensorboard" not in path.parts]
     assert set(names_there) <= {"lock"}
     assert util.run_cli(train) == 0
