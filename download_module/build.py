@@ -300,6 +300,7 @@ def _manifest(name, sources, wish, listing, sides, made):
         "tiles": {
             key: [
                 {"source": path.relative_to(roots[key]).as_posix(), "y": y, "x": x, "rotation": rotation}
+                | ({"group": sources.groups[path]} if path in sources.groups else {})
                 for path, y, x, rotation in placed
             ]
             for key, (placed, _) in made.items()

@@ -5,7 +5,7 @@ Everything here ends in a `Sources`: the image files of both sides and what the 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import skimage
@@ -34,6 +34,7 @@ class Sources:
     archives: tuple = ()  # of the dicts that `fetch` returns
     licence: str = "that of its owner"
     citation: str = ""
+    groups: dict = field(default_factory=dict)  # {path: what it shows}, where that is known
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Dataset:
     licence: str
     citation: str
     list_sides: Callable  # folders of the archives -> (train paths, test paths, train root, test root)
+    list_groups: Callable = lambda *folders: {}  # folders of the archives -> {path: what the image shows}
     n_train: int = 10_000
     n_test: int = 1_000
 
@@ -58,20 +60,44 @@ def _list_mars(directory):
     return train, test, directory, directory
 
 
-def _read_list(directory, side):
+def _lines_of(directory, side):
+    """Lines of an image and the number of its class, of one list of the archive."""
     path = directory / f"{side}-calibrated-shuffled.txt"
     if not path.is_file():
         raise UserError(f"the Mars archive lacks {path.name}: download it again")
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    names = sorted({line.split()[0] for line in lines if line.strip()})
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _read_list(directory, side):
+    listed = f"{side}-calibrated-shuffled.txt"
+    names = sorted({line.split()[0] for line in _lines_of(directory, side)})
     for name in names:
         if name[0] in "/\\" or ":" in name or ".." in re.split(r"[/\\]", name):
-            raise UserError(f"{path.name} of the Mars archive names {name}, outside of it: do not use this archive")
+            raise UserError(f"{listed} of the Mars archive names {name}, outside of it: do not use this archive")
     missing = [name for name in names if not (directory / name).is_file()]
     if missing or not names:
-        what = f"{missing[0]}, which {path.name} names" if missing else f"any image in {path.name}"
+        what = f"{missing[0]}, which {listed} names" if missing else f"any image in {listed}"
         raise UserError(f"the Mars archive lacks {what}: download it again")
     return [directory / name for name in names]
+
+
+# Classes of the archive that show no part of the rover; `drill holes` are holes in rocks.
+TERRAIN = ("ground", "horizon", "drill holes", "sun")
+
+
+def _group_mars(directory):
+    """Say of each image whether it shows `terrain` or the `rover`: from its class in the archive's lists, if there."""
+    words = directory / "msl_synset_words-indexed.txt"
+    if not words.is_file():
+        return {}
+    lines = words.read_text(encoding="utf-8", errors="replace").splitlines()
+    classes = dict(parts for parts in (line.strip().split(maxsplit=1) for line in lines) if len(parts) == 2)
+    listed = (line.split() for side in ("train", "test") for line in _lines_of(directory, side))
+    return {
+        directory / name: "terrain" if classes[numbers[0]] in TERRAIN else "rover"
+        for name, *numbers in listed if numbers and numbers[0] in classes
+    }
 
 
 def check_sols(train, test):
@@ -146,6 +172,7 @@ DATASETS = {
         "doi:10.5281/zenodo.1049137; Wagstaff et al., Deep Mars: CNN Classification of Mars Imagery for the "
         "PDS Imaging Atlas, IAAI 2018",
         list_sides=_list_mars,
+        list_groups=_group_mars,
     ),
     "sample": Dataset(
         archives=(),
@@ -212,7 +239,8 @@ def open_sources(dataset, got, out, progress=True):
                             "again to download it anew") from error
     train, test, train_root, test_root = dataset.list_sides(*folders)
     archives = tuple(facts for _, facts in got)
-    return Sources(train, test, train_root, test_root, True, archives, dataset.licence, dataset.citation)
+    groups = dataset.list_groups(*folders)
+    return Sources(train, test, train_root, test_root, True, archives, dataset.licence, dataset.citation, groups)
 
 
 def own_images(images_dir, test_dir=None):

@@ -13,6 +13,7 @@ from download_module.manifest import check_tiles, read_manifest
 from download_module.tilefile import read_tile
 from inception2_module.scores import EIGHT_BIT, Kind
 
+N_SEEN = 2_000  # tiles that the methods without a network look at, at most: more do not change a filter
 # What decides the bytes of the tiles of one task.
 IDENTITY = ("format", "seed", "tiles", "archives", "listing_sha256")
 
@@ -27,12 +28,14 @@ class Tiles:
     scenes : tuple of int, for each tile the number of its scene. Tiles of one scene are alike: it is the source image
         or, on Mars, all images of one Martian day.
     kind : scores.Kind, what the values mean
+    groups : tuple of str, for each tile what it shows, such as "terrain"; None where the set does not know
     """
 
     target: np.ndarray
     degraded: np.ndarray
     scenes: tuple = ()
     kind: Kind = EIGHT_BIT
+    groups: tuple | None = None
 
     def __len__(self):
         return len(self.target)
@@ -71,6 +74,10 @@ class TileSet:
     def id_of(self, task):
         """Return what `id` is for another task of this set."""
         identity = {key: self.manifest.get(key) for key in IDENTITY} | {"task": task}
+        identity["tiles"] = {  # a group changes no byte of a tile
+            split: [{key: value for key, value in tile.items() if key != "group"} for tile in tiles]
+            for split, tiles in self.manifest["tiles"].items()
+        }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def read_train(self, n_train, draw):
@@ -86,6 +93,12 @@ class TileSet:
                 "ask for more tiles or add images"
             ) from error
         return tuple(self._read("train", [first + i for i in side]) for side in (train, validation))
+
+    def read_seen(self, n_train, draw):
+        """Read what a run may look at, `Tiles`: those of its draw, where they are many the first `N_SEEN`."""
+        first = n_train * draw
+        self._pairs("train", first + n_train)  # so many there must be
+        return self._read("train", range(first, first + min(n_train, N_SEEN)))
 
     def read_unseen(self, n_train, draw, n):
         """Read up to n training tiles, `Tiles`, of images that a draw holds no tile of, from the end."""
@@ -136,7 +149,8 @@ class TileSet:
         if (str(target.dtype), target.shape[3]) != (self.kind.dtype, self.kind.channels):
             raise util.UserError(f"{self.directory} holds tiles of {target.shape[3]} channels of {target.dtype}, its "
                                  f"manifest says {self.kind.channels} of {self.kind.dtype}: make them anew")
-        return Tiles(target, degraded, tuple(scenes[i] for i in indices), self.kind)
+        groups = tuple(self.manifest["tiles"][split][i].get("group") for i in indices)
+        return Tiles(target, degraded, tuple(scenes[i] for i in indices), self.kind, groups if all(groups) else None)
 
 
 def split_validation(sources):

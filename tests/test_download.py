@@ -86,6 +86,7 @@ def write_mars(folder, train, test):
     folder.mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / "msl-images.zip", "w") as archive:
         archive.writestr("README.txt", "Mars")
+        archive.writestr("msl_synset_words-indexed.txt", "0\t drill holes\n1\t drill\n")
         seed = 0
         for side, sols in {"train": train, "test": test, "val": {"0500": 1}}.items():
             lines = ""
@@ -170,6 +171,16 @@ def test_an_archive_without_a_published_checksum(run, monkeypatch):
     assert line in err.splitlines()
     assert "not the published one" not in err
     assert manifest_of("mars")["verified"] is False
+
+
+def test_each_tile_of_mars_says_whether_it_shows_terrain_or_the_rover(run):
+    write_mars(Path("archives"), {"0003": 2, "0010": 1}, {"0020": 2})
+    run("--dataset", "mars", "--archives", "archives", "--allow-unverified", "--tasks", "sr_x4", "--n-train", 6)
+    for side, n_images in (("train", 3), ("test", 2)):
+        groups = {tile["source"]: tile["group"] for tile in manifest_of("mars")["tiles"][side]}
+        assert len(groups) == n_images
+        for source, group in groups.items():  # write_mars numbers the images of a sol and the classes alike
+            assert group == {"0": "terrain", "1": "rover"}[Path(source).name[len("0003ML000000")]]
 
 
 def test_a_list_that_names_a_missing_image(run):

@@ -3,6 +3,7 @@ import pytest
 from conftest import write_dataset
 
 import util
+from inception2_module import tileset
 from inception2_module.tileset import TileSet
 
 
@@ -34,3 +35,28 @@ def test_a_scene_is_an_image_and_on_mars_a_day(tmp_path, name, numbers):
     data = TileSet(tmp_path, name, "sr_x4")
     assert data.read_test(None).scenes == tuple(numbers)
     assert data.read_test(3).scenes == tuple(numbers[:3])
+
+
+def test_a_run_may_look_at_the_tiles_of_its_draw(tmp_path, monkeypatch):
+    write_dataset(tmp_path, n_train=12)
+    data = TileSet(tmp_path, "tiny", "sr_x4")
+    everything = data._read("train", range(12)).target
+    np.testing.assert_array_equal(data.read_seen(5, 1).target, everything[5:10])
+    monkeypatch.setattr(tileset, "N_SEEN", 2)
+    np.testing.assert_array_equal(data.read_seen(5, 1).target, everything[5:7])
+    with pytest.raises(util.UserError, match="15 tiles are wanted"):
+        data.read_seen(5, 2)
+
+
+def test_groups_belong_to_their_tiles_and_leave_the_id_of_the_set(tmp_path):
+    write_dataset(tmp_path)
+    without = TileSet(tmp_path, "tiny", "sr_x4")
+    assert without.read_test(None).groups is None
+    manifest = util.read_json(tmp_path / "tiny" / "manifest.json")
+    for tile, group in zip(manifest["tiles"]["test"], ("rover", "terrain", "terrain", "rover"), strict=True):
+        tile["group"] = group
+    util.write_json(tmp_path / "tiny" / "manifest.json", manifest)
+    data = TileSet(tmp_path, "tiny", "sr_x4")
+    assert data.read_test(3).groups == ("rover", "terrain", "terrain")
+    assert data.read_seen(4, 0).groups is None
+    assert data.id == without.id
