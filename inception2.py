@@ -117,7 +117,8 @@ def run_train(options):
     experiment = with_recipe(**{field.name: getattr(options, field.name) for field in fields(Experiment)})
     data = TileSet(options.data, experiment.dataset, experiment.task)
     train_tiles, validation_tiles = data.read_train(experiment.n_train, experiment.draw)
-    test_tiles = data.read_test(options.n_test)  # now, so that a broken tile is found before hours of training
+    # Now, so that a broken tile is found before hours of training.
+    test_tiles, seen_tiles = data.read_test(options.n_test), data.read_seen(experiment.n_train, experiment.draw)
     for directory in (RESULTS, ASSETS):
         util.check_writable(directory)
     print(f"{experiment.name}\n{experiment.n_train:,} of {data.n_train:,} tiles (--n-train): {len(train_tiles):,} to "
@@ -129,7 +130,7 @@ def run_train(options):
     model = training.train(experiment, train_tiles, validation_tiles, run_dir, data.id)
     name = experiment.name + subset_suffix(data, test_tiles)
     described = asdict(experiment) | {"recipe_settings": asdict(recipe_of(experiment))}
-    measure(name, described, run_dir, model, data, test_tiles, validation_tiles, options.ensemble)
+    measure(name, described, run_dir, model, data, test_tiles, seen_tiles, options.ensemble)
     if experiment.model == Experiment.model:
         drawing.draw_diagram(model, ASSETS / f"{experiment.model}.png")
     enlarge = " --enlarge" if task_of(experiment.task).scale else ""
@@ -148,9 +149,9 @@ def run_evaluate(options):
         raise util.UserError(f"{data.directory} is not the data set that {model_path} was trained on, and its test may "
                              "hold what the training saw: make it again with the options of then")
     test_tiles = data.read_test(options.n_test)
-    # Elsewhere than in its own data the tiles only choose the settings of the classical methods.
+    # Elsewhere than in its own data these tiles are only for the methods that need no network.
     n_train, draw = (config["n_train"], config.get("draw", 0)) if here else (min(Experiment.n_train, data.n_train), 0)
-    _, validation_tiles = data.read_train(n_train, draw)
+    seen_tiles = data.read_seen(n_train, draw)
     for directory in (RESULTS, ASSETS):
         util.check_writable(directory)
     model = networkfile.load_model(model_path)
@@ -158,7 +159,7 @@ def run_evaluate(options):
     name += ("" if here else f"-on-{dataset}-{task}") + subset_suffix(data, test_tiles)
     described = {name: config.get(name) for name in (*(field.name for field in fields(Experiment)), "recipe_settings")}
     described |= {"dataset": dataset, "task": task, "trained_on": {k: config.get(k) for k in ("dataset", "task")}}
-    measure(name, described, run_dir, model, data, test_tiles, validation_tiles, options.ensemble)
+    measure(name, described, run_dir, model, data, test_tiles, seen_tiles, options.ensemble)
 
 
 def subset_suffix(data, test_tiles):
@@ -192,7 +193,7 @@ def run_export(options):
 COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export}
 
 
-def measure(name, described, run_dir, model, data, test_tiles, validation_tiles, ensemble):
+def measure(name, described, run_dir, model, data, test_tiles, seen_tiles, ensemble):
     """Evaluate `model` on the test tiles; write results/NAME.json and assets/NAME.png, print the table."""
     from inception2_module import drawing, evaluation, training
 
@@ -201,12 +202,12 @@ def measure(name, described, run_dir, model, data, test_tiles, validation_tiles,
     trained = util.read_json(trained_path) if trained_path.exists() else unknown
     began = time.perf_counter()
     restore = partial(networkfile.restore_tiles, model, kind=data.kind)
-    measured, images = evaluation.evaluate(
-        described["task"], test_tiles, validation_tiles, restore, RUNS / "classical",
+    measured, images, restore_best = evaluation.evaluate(
+        described["task"], test_tiles, seen_tiles, restore, RUNS / "classical",
         partial(restore, ensemble=True) if ensemble else None,
     )
     result = {
-        "name": name, **described, "n_parameters": model.count_params(), "n_validation": len(validation_tiles),
+        "name": name, **described, "n_parameters": model.count_params(), "n_seen": len(seen_tiles),
         "budget": budget_of(described), **trained,
         "evaluated": {"seconds": round(time.perf_counter() - began, 1), **training.describe()},
         "data": data.summary(), **measured,
@@ -214,7 +215,7 @@ def measure(name, described, run_dir, model, data, test_tiles, validation_tiles,
     title = f"{described['dataset']} {described['task']}, {described['n_train'] or '?'} training tiles, " \
             f"{described['n_updates'] or '?'} updates ({described['model'] or name})"
     util.write_json(RESULTS / f"{name}.json", result)
-    drawing.save_samples(ASSETS / f"{name}.png", title, images, result, test_tiles)
+    drawing.save_samples(ASSETS / f"{name}.png", title, images, result, test_tiles, restore_best)
     print(f"{len(test_tiles):,} test tiles, RGB, whole tile, data range 255\n{evaluation.table(result['methods'])}")
     if result["warning"]:
         print(f"WARNING: {result['warning']}")

@@ -1,101 +1,204 @@
-"""Classical methods, from Pillow and scikit-image: what a network has to beat. No Keras in here.
+"""Methods that need no network, from Pillow, scikit-image and BM3D: what a network has to beat. No Keras in here.
 
-Each denoiser has one setting, chosen on validation tiles. Tiles are shared among worker processes.
+Each has settings that are chosen, or filters that are learned, on tiles that the run may look at. Tiles are shared
+among worker processes.
 """
 
+import math
 import os
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
-from PIL import Image
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
-from tqdm import tqdm
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet, estimate_sigma
 
-import util
-from download_module.degrade import downscale, task_of, upscale
+from download_module.degrade import LANCZOS, blur, degrade, downscale, task_of, upscale
 from download_module.workers import worker_pool
-from inception2_module import scores
+from inception2_module import learned_filters, scores
+from inception2_module.scores import EIGHT_BIT
 
-SIGMA_UNIT = 64 / scores.DATA_RANGE  # of the noise, in 0..1
-
-
-def lanczos(target, degraded, scale):
-    """Enlarge the low-resolution tile by Lanczos (window 3) where the input was enlarged by bicubic."""
-    return upscale(downscale(target, scale), scale, Image.Resampling.LANCZOS)
+N_CHOOSING = 20  # tiles that a setting is chosen on
 
 
-def non_local_means(target, degraded, strength):
+def lanczos(target, scale):
+    """Enlarge the low-resolution image by Lanczos (window 3) where the input was enlarged by bicubic."""
+    height, width = target.shape[:2]
+    return upscale(downscale(target, scale), scale, LANCZOS)[:height, :width]
+
+
+def non_local_means(degraded, sigma, strength):
     """Buades et al., CVPR 2005; `strength` is the filter's h in units of the noise sigma."""
-    return scores.to_uint8(denoise_nl_means(
-        degraded / scores.DATA_RANGE, patch_size=5, patch_distance=6, h=strength * SIGMA_UNIT, sigma=SIGMA_UNIT,
-        fast_mode=True, channel_axis=-1,
-    ))
+    return denoise_nl_means(degraded, patch_size=5, patch_distance=6, h=strength * sigma, sigma=sigma, fast_mode=True,
+                            channel_axis=-1)
 
 
-def total_variation(target, degraded, weight):
-    """Chambolle, JMIV 20, 2004, all channels together."""
-    return scores.to_uint8(denoise_tv_chambolle(degraded / scores.DATA_RANGE, weight=weight, channel_axis=-1))
+def total_variation(degraded, sigma, weight):
+    """Chambolle, JMIV 20, 2004, all channels together; `weight` is in units of the noise sigma."""
+    return denoise_tv_chambolle(degraded, weight=weight * sigma, channel_axis=-1)
 
 
-def wavelet(target, degraded, strength):
+def wavelet(degraded, sigma, strength):
     """BayesShrink soft thresholds in YCbCr; `strength` multiplies the noise sigma given to it."""
-    return scores.to_uint8(denoise_wavelet(
-        degraded / scores.DATA_RANGE, sigma=strength * SIGMA_UNIT, method="BayesShrink", mode="soft",
-        convert2ycbcr=True, channel_axis=-1,
-    ))
+    return denoise_wavelet(degraded, sigma=strength * sigma, method="BayesShrink", mode="soft",
+                           convert2ycbcr=degraded.shape[2] == 3, channel_axis=-1)
 
 
-METHODS = {method.__name__: method for method in (lanczos, non_local_means, total_variation, wavelet)}
-_DENOISER_SETTINGS = {  # strengths below 0.05 give what 0.05 gives
-    "non_local_means": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8),
-    "total_variation": (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8),
-    "wavelet": (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5),
-}
+def bm3d(degraded, sigma, strength):
+    """Dabov et al., IEEE TIP 16(8), 2007, with its authors' settings for strong noise ("vn"), in opponent colours.
+
+    From the package bm3d, whose licence allows non-commercial use only: optional. `strength` multiplies the sigma.
+    """
+    import bm3d as package
+
+    profile = package.BM3DProfileVN()
+    profile.num_threads = 1  # the tiles are shared among processes
+    denoise = package.bm3d_rgb if degraded.shape[2] == 3 else package.bm3d
+    return denoise(degraded, strength * sigma, profile=profile)
 
 
-def settings_for(task):
-    """Return {method's name: settings to choose from} for a task: denoisers, an enlarger, or none."""
-    if task_of(task).is_noisy:
-        return _DENOISER_SETTINGS
-    return {"lanczos": (task_of(task).scale,)} if task_of(task).scale else {}
+def expected_clipped(mean, sigma):
+    """Closed form of E[clip(N(mean, sigma), 0, 1)], float arrays; the pull of clipping towards the middle."""
+    def below(z):  # Phi(z) and its density
+        return (np.vectorize(math.erf)(z / math.sqrt(2)) + 1) / 2, np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+    (under, density_0), (up_to_1, density_1) = below((0 - mean) / sigma), below((1 - mean) / sigma)
+    return mean * (up_to_1 - under) + sigma * (density_0 - density_1) + 1 - up_to_1
 
 
-def choose_settings(task, validation, pool):
-    """Choose each method's setting by mean PSNR on validation tiles.
+def unclip(denoised, sigma):
+    """Undo the bias of noise that was clipped: a black pixel's mean is 0.4 sigma, not 0.
 
     Parameters
     ----------
-    task : a task of `download_module.degrade.TASKS`
-    validation : tileset.Tiles, of which the first 20 are used
-    pool : what `workers` returns
+    denoised : float array in 0..1, an estimate of the mean of the clipped noisy pixels
+    sigma : of the noise before it was clipped, in 0..1
 
     Returns
     -------
-    {method's name: setting}
+    float array in 0..1, the estimate of the pixels without noise
+
+    References
+    ----------
+    Foi, "Clipped noisy images: Heteroskedastic modeling and practical denoising", Signal Processing 89(12), 2009.
     """
-    target, degraded = validation.target[:20], validation.degraded[:20]
-
-    def score(name, setting):
-        return np.mean(scores.psnr_of_mse(scores.mse(target, restore(name, setting, target, degraded, pool))))
-
-    return {
-        name: settings[0] if len(settings) == 1 else max(settings, key=partial(score, name))
-        for name, settings in settings_for(task).items()
-    }
+    mean = np.linspace(0, 1, 4 * scores.DATA_RANGE + 1)
+    return np.interp(denoised, expected_clipped(mean, sigma), mean)
 
 
-def restore(name, setting, target, degraded, pool, progress=False):
-    """Apply one method to tiles, each alone: uint8 (N, H, W, 3), 0..255, as the inputs."""
-    tiles = pool.map(partial(_restore_one, name, setting), target, degraded, chunksize=4)
-    return np.stack(list(tqdm(
-        tiles, total=len(target), unit="tile", desc=name, disable=not progress, mininterval=util.bar_interval()
-    )))
+# Settings to choose from; strengths of non-local means below 0.05 give what 0.05 gives.
+DENOISERS = {
+    non_local_means: (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+    total_variation: (0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.4, 3.2),
+    wavelet: (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0),
+    bm3d: (1.0,),  # it takes several CPU seconds a tile and is told the sigma
+}
+LEARNED = ("linear", "raisr")
+OPTIONAL = ("bm3d",)  # need a package of their name
+_METHODS = {method.__name__: method for method in (lanczos, *DENOISERS)}
+
+
+def methods_for(task):
+    """Return the names of the methods for a task, a str.
+
+    Denoisers where there is noise at the size of the target (BM3D where it is installed), else learned filters, and
+    Lanczos where nothing but the resolution is missing; none for a task that takes colours away.
+    """
+    task = task_of(task)
+    if _last_noise(task):
+        return installed()
+    if task.is_luma:
+        return ()
+    return ("lanczos", *LEARNED) if [kind for kind, *_ in task.steps] == ["sr"] else LEARNED
+
+
+def installed():
+    """Return the names of the denoisers whose packages are there."""
+    names = (method.__name__ for method in DENOISERS)
+    return tuple(name for name in names if name not in OPTIONAL or find_spec(name))
+
+
+def choices(name, task):
+    """Return the settings to choose from of a method that learns nothing."""
+    return (task_of(task).scale,) if name == "lanczos" else DENOISERS[_METHODS[name]]
+
+
+def choose_setting(name, task, tiles, pool=None):
+    """Choose the setting of a method that learns nothing, by mean PSNR.
+
+    Parameters
+    ----------
+    name : one of `methods_for(task)`, not of `LEARNED`
+    task : str, see `download_module.degrade.task_of`
+    tiles : tileset.Tiles, `N_CHOOSING` of those that the run may look at
+    pool : what `workers` yields
+    """
+    def mean_psnr(setting):
+        restored = restore(name, task, setting, tiles.target, tiles.degraded, tiles.kind, pool)
+        return scores.psnr(tiles.target, restored, tiles.kind).mean()
+
+    settings = choices(name, task)
+    return settings[0] if len(settings) == 1 else max(settings, key=mean_psnr)
+
+
+def learn(task, tiles):
+    """Learn the filters of a task, {name in `LEARNED`: learned_filters.Filters}, from `Tiles` the run may look at."""
+    rng, kind = np.random.default_rng(0), tiles.kind
+    return learned_filters.learn(tiles.target, tiles.degraded, task_of(task).scale or 1, tiles.scenes,
+                                 lambda target: degrade(target, task, rng, kind.low, kind.high),
+                                 kind.data_range / scores.DATA_RANGE)
+
+
+def filter_tiles(filters, degraded, kind=EIGHT_BIT):
+    """Restore tiles (N, H, W, C) of a kind by learned filters."""
+    return kind.from_network((learned_filters.restore(filters, degraded) - kind.low) / kind.data_range)
+
+
+def restore(name, task, setting, target, degraded, kind=EIGHT_BIT, pool=None):
+    """Apply a method that learns nothing to tiles, each alone: (N, H, W, C) of a kind, as the inputs.
+
+    The bias of clipped noise is undone in the output of every denoiser, where the sigma is known.
+    """
+    share = partial(pool.map, chunksize=4) if pool else map
+    return np.stack(list(share(partial(_restore_one, name, task, setting, kind), target, degraded)))
 
 
 def workers():
-    """Start the worker processes for `restore`, a context manager."""
-    return worker_pool(max(2, os.cpu_count() or 1))
+    """Start worker processes for `restore`, a context manager: as many as this process may use cores."""
+    return worker_pool(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _restore_one(name, setting, target, degraded):
-    return METHODS[name](target, degraded, setting)
+def _restore_one(name, task, setting, kind, target, degraded):
+    if name == "lanczos":
+        return lanczos(target, setting)
+    clipped, left = _sigmas(task_of(task), kind.data_range)
+    image = (degraded - kind.low) / kind.data_range
+    # The right one for each tile where it is not known, as that of photon noise.
+    denoised = _METHODS[name](image, left or estimate_sigma(image, average_sigmas=True, channel_axis=-1), setting)
+    # Blurred after it was clipped, noise keeps the bias in its mean, exactly so where the image is flat.
+    denoised = denoised.reshape(image.shape)  # some drop a single channel
+    return kind.from_network(unclip(denoised, clipped) if clipped else denoised)
+
+
+def _sigmas(task, data_range):
+    """Sigma of the noise when it was clipped and, after later blurs, in the input, in 0..1; None where not known."""
+    if not task.sigma:
+        return None, None
+    impulse = np.zeros((65, 65, 1))
+    impulse[32, 32] = 1
+    kinds = [kind for kind, *_ in task.steps]
+    for kind, size, _ in task.steps[kinds.index("noise") :]:
+        if kind in ("blur", "blur5"):
+            impulse = blur(impulse, size, radius=2 if kind == "blur5" else None)
+    clipped = task.sigma / data_range
+    return clipped, clipped * np.sqrt(np.sum(impulse**2))
+
+
+def _last_noise(task):
+    """Whether there is noise at the size of the target."""
+    small = False
+    for kind, *_ in task.steps:
+        small = kind == "sr" or (small and kind != "enlarge")
+        if kind in ("noise", "poisson") and not small:
+            return True
+    return False
+

@@ -6,7 +6,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import util
-from inception2_module import classical
 
 ZOOM = 2  # nearest neighbour: what is judged is pixels
 MARGIN, LABEL_HEIGHT, ROW_LABEL_WIDTH = 8, 22, 96
@@ -77,8 +76,8 @@ def draw_grid(title, rows, columns, methods, base="input", zoom=ZOOM):
     return picture
 
 
-def save_samples(path, title, images, result, test):
-    """Draw and write the samples of one result: the input, the best classical method, the network, the target.
+def save_samples(path, title, images, result, test, restore_best):
+    """Draw and write the samples of one result: the input, the best method without a network, the network, the target.
 
     Parameters
     ----------
@@ -87,15 +86,15 @@ def save_samples(path, title, images, result, test):
     images : {"input", "restored": uint8 (N, H, W, 3)}
     result : dict, see evaluation.evaluate
     test : tileset.Tiles
+    restore_best : function, (target, degraded) -> restored, uint8 (N, H, W, 3): the best method without a network
     """
     target, degraded = test.target, test.degraded
     best, methods = result["best_without_network"], result["methods"]
     rows = choose_rows(np.subtract(methods["restored"]["psnr_tiles"], methods["input"]["psnr_tiles"]))
     columns = {"input": images["input"]}
     if best != "input":
-        columns[best] = images["input"].copy()
-        for _, i in rows:  # the others are not shown
-            columns[best][i] = classical.METHODS[best](target[i], degraded[i], result["classical_settings"][best])
+        columns[best], shown = images["input"].copy(), [i for _, i in rows]
+        columns[best][shown] = restore_best(target[shown], degraded[shown])  # the others are not shown
     columns["restored"] = images["restored"]
     columns["target"] = target
     picture = draw_grid(title, rows, columns, methods)

@@ -6,81 +6,117 @@ mean over the tiles. No Keras in here: the network comes as a function from degr
 
 import hashlib
 import json
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+from tqdm import tqdm
 
 import util
 from inception2_module import classical, provenance, scores
+from inception2_module.scores import EIGHT_BIT
+from inception2_module.tileset import Tiles
 
 PROTOCOL = {
     "channels": "RGB", "border": 0, "data_range": scores.DATA_RANGE,
     "output": "clipped and rounded to uint8", "mean": "over tiles", "psnr_of_equal_tiles": scores.PSNR_OF_EQUAL,
 }
 N_BOOTSTRAP = 10_000
+PACKAGES = ("numpy", "pillow", "scikit-image", "pywavelets", "bm3d")  # that the other methods' scores depend on
+COLLAPSED = "the network has collapsed: it returns its input, but for rounding"
+N_AT_ONCE = 50  # tiles that a method restores between two entries of the cache
 
 
-def score(target, restored):
-    """Score one method: uint8 (N, H, W, 3) twice -> the fields of one entry of a result's `methods`."""
-    errors, ssims = scores.mse(target, restored), scores.ssim(target, restored)
-    psnrs = scores.psnr_of_mse(errors)
-    return {
-        "psnr": _rounded(psnrs.mean()),
-        "psnr_of_mean_mse": _rounded(scores.psnr_of_mse(errors.mean())),
-        "ssim": _rounded(ssims.mean()),
-        "psnr_tiles": [_rounded(value) for value in psnrs],
-        "ssim_tiles": [_rounded(value) for value in ssims],
-    }
+def score(target, restored, kind=EIGHT_BIT):
+    """Score one method: tiles of one kind (N, H, W, C) twice -> the fields of one entry of a result's `methods`."""
+    return _summary(_measure(target, restored, kind), kind)
 
 
-def evaluate(task, test, validation, restore, cache_dir, ensemble=None):
-    """Measure the input, the classical methods and the network on the same test tiles.
+def evaluate(task, test, seen, restore, cache_dir, ensemble=None):
+    """Measure the input, the methods that need no network, and the network on the same test tiles.
 
     Parameters
     ----------
-    task : a task of `download_module.degrade.TASKS`
-    test, validation : tileset.Tiles; settings of the classical methods are chosen on the validation tiles only
-    restore : function, uint8 (N, H, W, 3) -> uint8 (N, H, W, 3)
+    task : str, see `download_module.degrade.task_of`
+    test, seen : tileset.Tiles; the other methods choose their settings and learn their filters on those seen only
+    restore : function, degraded tiles (N, H, W, C) -> restored ones
     cache_dir : path, keeps what does not depend on the network, for the next one that is measured on the same tiles
     ensemble : function like `restore`, optional: the mean over turned and mirrored tiles, a method of its own
 
     Returns
     -------
-    (fields, images) : the result's fields `protocol`, `n_test`, `scenes`, `classical_settings`, `methods`,
-        `differences`, `best_without_network` and `warning`, and {method: uint8 (N, H, W, 3)} of the input and the
-        network
+    (fields, images, restore_best) : the result's fields `protocol`, `n_test`, `scenes`, where known `groups`,
+        `classical_settings` and those of `compare`; {method: tiles (N, H, W, C)} of the input and the network;
+        the best of the others, a function (target, degraded) -> restored
     """
-    target, degraded, scenes = test.target, test.degraded, list(test.scenes)
-    images = {"input": degraded, "restored": restore(degraded)}
+    images = {"input": test.degraded, "restored": restore(test.degraded)}
     if ensemble:
-        images["restored_ensemble"] = ensemble(degraded)
-    settings, methods = _without_network(task, test, validation, cache_dir)
-    methods |= {name: score(target, image) for name, image in images.items() if name != "input"}
-    others = [name for name in methods if name not in images or name == "input"]
+        images["restored_ensemble"] = ensemble(test.degraded)
+    settings, methods, restorers = without_network(task, test, seen, cache_dir)
+    methods |= {name: score(test.target, image, test.kind) for name, image in images.items() if name != "input"}
+    collapsed = scores.nearly_equal(images["restored"], test.degraded, test.kind)
+    fields = {"protocol": PROTOCOL, "n_test": len(test), **about_tiles(test), "classical_settings": settings,
+              **compare(methods, test.scenes, collapsed)}
+    return fields, images, restorers[fields["best_without_network"]]
+
+
+def about_tiles(test):
+    """Return what a result says of each test tile: its scene and, where the set knows it, its group."""
+    return {"scenes": list(test.scenes)} | ({"groups": list(test.groups)} if test.groups else {})
+
+
+def compare(methods, scenes, collapsed):
+    """Compare the network's rows with all others.
+
+    Parameters
+    ----------
+    methods : {name: row}, see `score`; those whose name begins with `restored` are the network's
+    scenes : list of int, see `paired_difference`
+    collapsed : bool, whether the network returns its input
+
+    Returns
+    -------
+    dict, a result's fields `methods`, `differences`, `best_without_network` (the strongest of the others) and
+        `warning` (a sentence where the network has collapsed or is worse than the strongest, else None)
+    """
+    ours = [name for name in methods if name.startswith("restored")]
+    others = [name for name in methods if name not in ours]
     best = max(others, key=lambda name: methods[name]["psnr"])
     differences = {
-        f"{ours} - {name}": paired_difference(methods[ours]["psnr_tiles"], methods[name]["psnr_tiles"], scenes)
-        for ours in images if ours != "input" for name in others
+        f"{our} - {name}": paired_difference(methods[our]["psnr_tiles"], methods[name]["psnr_tiles"], scenes)
+        for our in ours for name in others
     }
     lost = -differences[f"restored - {best}"]["mean"]
     warning = None
-    if scores.nearly_equal(images["restored"], degraded):
+    if collapsed:
         better = "" if best == "input" else f", and {best} is {lost:.2f} dB better"
-        warning = f"the network has collapsed: it returns its input, but for rounding{better}"
+        warning = f"{COLLAPSED}{better}"
     elif lost > 0:
         warning = f"the network is {lost:.2f} dB worse than {best} on the same tiles"
-    fields = {
-        "protocol": PROTOCOL, "n_test": len(target), "scenes": scenes, "classical_settings": settings,
-        "methods": methods, "differences": differences, "best_without_network": best, "warning": warning,
-    }
-    return fields, images
+    return {"methods": methods, "differences": differences, "best_without_network": best, "warning": warning}
 
 
-def _without_network(task, test, validation, cache_dir):
-    """Return ({classical method: setting}, {"input" or classical method: scores})."""
-    target, degraded = test.target, test.degraded
-    versions = provenance.versions(("numpy", "pillow", "scikit-image", "pywavelets"))
-    tiles, chosen_on = (_fingerprint(part.target, part.degraded) for part in (test, validation))
+def has_collapsed(result):
+    """Whether the network of a result returns its input."""
+    return (result["warning"] or "").startswith(COLLAPSED)
+
+
+def without_network(task, test, seen, cache_dir):
+    """Measure all that needs no network; arguments as those of `evaluate`.
+
+    Parts that are in `cache_dir` are taken from there, so that whoever is interrupted goes on from the last part.
+
+    Returns
+    -------
+    (settings, methods, restorers) : {method: setting}, {"input" or method: scores}, {"input" or method: function
+        (target, degraded) -> restored}, tiles (N, H, W, C)
+    """
+    versions = provenance.versions(PACKAGES)
+    choosing = Tiles(*(array[: classical.N_CHOOSING] for array in (seen.target, seen.degraded)), kind=seen.kind)
+    seen_id, choosing_id = (_fingerprint(tiles.target, tiles.degraded) for tiles in (seen, choosing))
+    parts = [tuple(array[i : i + N_AT_ONCE] for array in (test.target, test.degraded))
+             for i in range(0, len(test), N_AT_ONCE)]
+    part_ids = [_fingerprint(*part) for part in parts]
+    learned = cache(lambda: classical.learn(task, seen))
 
     def cached(compute, **key):
         key |= {"task": task, "versions": versions}
@@ -89,16 +125,48 @@ def _without_network(task, test, validation, cache_dir):
             util.write_json(path, {"key": key, "value": compute()})
         return util.read_json(path)["value"]
 
-    def measure(name):
-        return score(target, classical.restore(name, settings[name], target, degraded, pool, progress=True))
+    def measure(restore, **key):
+        bar = tqdm(parts, unit="part", desc=key["method"], leave=False, mininterval=util.bar_interval())
+        measured = [
+            cached(lambda part=part: _measure(part[0], restore(*part), test.kind), tiles=part_id, **key)
+            for part, part_id in zip(bar, part_ids, strict=True)
+        ]
+        together = {key: [value for part in measured for value in part[key]] for key in ("mse", "ssim")}
+        return _summary(together, test.kind)
 
+    settings, restorers = {}, {"input": lambda target, degraded: degraded}
+    methods = {"input": measure(restorers["input"], method="input")}
     with classical.workers() as pool:
-        settings = cached(lambda: classical.choose_settings(task, validation, pool), validation=chosen_on,
-                          choices=classical.settings_for(task))
-        methods = {"input": cached(lambda: score(target, degraded), tiles=tiles, method="input")}
-        for name, setting in settings.items():
-            methods[name] = cached(lambda name=name: measure(name), tiles=tiles, method=name, setting=setting)
-    return settings, methods
+        for name in classical.methods_for(task):
+            if name in classical.LEARNED:
+                key = {"method": name, "seen": seen_id}
+                settings[name] = cached(lambda name=name: learned()[name].settings, **key)
+                restorers[name] = lambda target, degraded, pool=None, name=name: classical.filter_tiles(
+                    learned()[name], degraded, test.kind)
+            else:
+                settings[name] = cached(partial(classical.choose_setting, name, task, choosing, pool), method=name,
+                                        choices=classical.choices(name, task), chosen_on=choosing_id)
+                key = {"method": name, "setting": settings[name]}
+                restorers[name] = partial(classical.restore, name, task, settings[name], kind=test.kind)
+            methods[name] = measure(partial(restorers[name], pool=pool), **key)
+    return settings, methods, restorers
+
+
+def _measure(target, restored, kind):
+    """Mean squared error and SSIM of each tile."""
+    return {"mse": scores.mse(target, restored).tolist(), "ssim": scores.ssim(target, restored, kind).tolist()}
+
+
+def _summary(measured, kind):
+    errors, ssims = np.array(measured["mse"]), np.array(measured["ssim"])
+    psnrs = scores.psnr_of_mse(errors, kind.data_range)
+    return {
+        "psnr": _rounded(psnrs.mean()),
+        "psnr_of_mean_mse": _rounded(scores.psnr_of_mse(errors.mean(), kind.data_range)),
+        "ssim": _rounded(ssims.mean()),
+        "psnr_tiles": [_rounded(value) for value in psnrs],
+        "ssim_tiles": [_rounded(value) for value in ssims],
+    }
 
 
 def _fingerprint(*arrays):
@@ -112,11 +180,11 @@ def paired_difference(values, others, scenes):
     """Mean of the per-tile differences in dB and its 95 % percentile bootstrap interval (Efron, 1979).
 
     Tiles of one scene are not independent, so whole scenes are drawn: `scenes` has the number of each tile's. With a
-    handful of scenes the interval is too narrow, with one it is the mean.
+    handful of scenes the interval is too narrow, with one it is the mean. It is an interval over scenes only: that of
+    one training, see `cell_gain` for a cell of a table.
     """
     difference = np.subtract(values, others)
-    _, places = np.unique(scenes, return_inverse=True)
-    sums, counts = np.bincount(places, difference), np.bincount(places)
+    sums, counts = _by_scene(difference, scenes)
     drawn = _drawn(len(sums))
     low, high = np.percentile(drawn @ sums / (drawn @ counts), [2.5, 97.5])
     return {"mean": _rounded(difference.mean()), "low": _rounded(low), "high": _rounded(high)}
@@ -129,13 +197,87 @@ def _drawn(n):
     return np.array([np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(N_BOOTSTRAP)], np.float64)
 
 
+def cell_gain(results, other="input", method="restored", group=None):
+    """Gain of a method over another in one cell of a table: the mean over its draws, an interval over draws and scenes.
+
+    Parameters
+    ----------
+    results : list of results, the draws of one cell, measured on the same test tiles
+    other, method : names in their `methods`
+    group : str, optional: only the test tiles of this group of `groups`
+
+    Returns
+    -------
+    dict with `mean`, `low`, `high` in dB, `n_draws` and `equal`: whether the interval holds 0, so that nothing is said
+        of which is better. One draw knows no spread of draws: then `low`, `high` and `equal` are None.
+
+    Raises
+    ------
+    UserError
+        When the results are of other test tiles.
+
+    References
+    ----------
+    Draws and scenes are drawn independently (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2),
+    2007); of D draws D - 1 are drawn, or few of them would give too narrow an interval (Rao and Wu, JASA 83, 1988).
+    """
+    differences = np.subtract(*([r["methods"][name]["psnr_tiles"] for r in results] for name in (method, other)))
+    return _over_draws([differences], *_tiles_of(results, group))
+
+
+def cell_difference(results, others, method="restored", group=None):
+    """Difference of two cells, as `cell_gain`: both are lists of results on the same test tiles.
+
+    The draws of the two sides are drawn apart, the scenes together. `n_draws` is that of the side with fewer.
+    """
+    values = [np.array([r["methods"][method]["psnr_tiles"] for r in side]) for side in (results, others)]
+    scenes, chosen = _tiles_of([*results, *others], group)
+    return _over_draws([values[0], -values[1]], scenes, chosen)
+
+
+def _tiles_of(results, group):
+    """The scenes of the test tiles that all results share, and which of the tiles are of the group."""
+    first, *rest = results
+    for result in rest:
+        inputs = [r["methods"]["input"]["psnr_tiles"] for r in (first, result)]
+        if inputs[0] != inputs[1] or first["scenes"] != result["scenes"]:
+            raise util.UserError(f"the results {first['name']} and {result['name']} are of other test tiles: measure "
+                                 "both again with inception2.py evaluate")
+    scenes = np.array(first["scenes"])
+    return scenes, np.ones(len(scenes), bool) if group is None else np.array(first["groups"]) == group
+
+
+def _over_draws(sides, scenes, chosen):
+    """Interval of a sum of sides, each (draws, tiles): see `cell_gain`."""
+    by_scene = [np.array([_by_scene(draw[chosen], scenes[chosen])[0] for draw in side]) for side in sides]
+    counts = _by_scene(np.zeros(chosen.sum()), scenes[chosen])[1]
+    n_scenes, n_draws = len(counts), min(map(len, sides))
+    mean = sum(side[:, chosen].mean() for side in sides)
+    if n_draws == 1:
+        return {"mean": _rounded(mean), "low": None, "high": None, "n_draws": 1, "equal": None}
+    drawn, sums = _drawn(n_scenes), np.zeros((N_BOOTSTRAP, n_scenes))
+    rng = np.random.default_rng(1)
+    for side in by_scene:
+        n = len(side)
+        sums += rng.multinomial(n - 1, np.full(n, 1 / n), N_BOOTSTRAP) @ side / (n - 1)
+    low, high = np.percentile((drawn * sums).sum(1) / (drawn @ counts), [2.5, 97.5])
+    return {"mean": _rounded(mean), "low": _rounded(low), "high": _rounded(high), "n_draws": n_draws,
+            "equal": bool(low <= 0 <= high)}
+
+
+def _by_scene(values, scenes):
+    """Sum of the values and number of tiles of each scene."""
+    _, places = np.unique(scenes, return_inverse=True)
+    return np.bincount(places, values), np.bincount(places)
+
+
 def table(methods):
     """Lay out the scores of a result's `methods` as lines of text for the terminal."""
     base = methods["input"]["psnr"]
     lines = [f"{'method':<18}{'PSNR dB':>9}{'gain':>8}{'SSIM':>8}"]
-    for name, entry in methods.items():
-        gain = "" if name == "input" else f"{entry['psnr'] - base:+.2f}"
-        lines.append(f"{name:<18}{entry['psnr']:>9.2f}{gain:>8}{entry['ssim']:>8.4f}")
+    for name, row in methods.items():
+        gain = "" if name == "input" else f"{row['psnr'] - base:+.2f}"
+        lines.append(f"{name:<18}{row['psnr']:>9.2f}{gain:>8}{row['ssim']:>8.4f}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import util
 from download_module.degrade import add_noise, degrade
 from inception2_module import classical, evaluation, scores
 from inception2_module.tileset import Tiles
@@ -9,10 +10,10 @@ N, SIZE = 3, 32
 SCENES = (0, 1, 1)
 
 
-@pytest.fixture(scope="module")
-def pool():
-    with classical.workers() as pool:
-        yield pool
+@pytest.fixture(autouse=True)
+def no_bm3d(monkeypatch):
+    """BM3D takes seconds a tile, and is not everywhere."""
+    monkeypatch.delitem(classical.DENOISERS, classical.bm3d)
 
 
 def smooth_tiles(n=N, size=SIZE):
@@ -67,48 +68,20 @@ def test_an_interval_counts_scenes_not_tiles():
     assert uneven == {"mean": 2.0, "low": 1.0, "high": 5.0}
 
 
-@pytest.mark.parametrize("name", ["non_local_means", "total_variation", "wavelet"])
-def test_denoisers_denoise_every_tile_in_its_place(pool, name):
-    target = smooth_tiles()
-    degraded = noisy(target)
-    settings = classical.settings_for("noise_s64")[name]
-    restored = classical.restore(name, settings[len(settings) // 2], target, degraded, pool)
-    assert restored.dtype == np.uint8
-    assert (scores.mse(target, restored) < scores.mse(target, degraded) / 2).all()
-
-
-def test_lanczos_enlarges_the_low_resolution_tile(pool):
-    target = smooth_tiles()
-    restored = classical.restore("lanczos", 4, target, np.zeros_like(target), pool)
-    assert (scores.psnr_of_mse(scores.mse(target, restored)) > 30).all()
-
-
-def test_settings_are_chosen_on_the_validation_tiles(pool):
-    target = smooth_tiles()
-    degraded = noisy(target)
-    chosen = classical.choose_settings("noise_s64", (target, degraded), pool)
-    clean = classical.choose_settings("noise_s64", (target, target), pool)
-    assert chosen["total_variation"] > clean["total_variation"]
-
-
-def test_sr_x8_is_enlarged_by_eight(pool):
-    target = smooth_tiles()
-    assert classical.choose_settings("sr_x8", (target, target), pool) == {"lanczos": 8}
-
-
 def test_every_method_is_scored_on_the_same_tiles_and_a_loss_is_said(tmp_path):
     target = smooth_tiles()
     tiles = Tiles(target, noisy(target), SCENES)
-    fields, images = evaluation.evaluate("noise_s64", tiles, tiles,
-                                         lambda tiles: tiles, tmp_path)
+    fields, images, restore_best = evaluation.evaluate("noise_s64", tiles, tiles, lambda tiles: tiles, tmp_path)
     assert list(fields["methods"]) == ["input", "non_local_means", "total_variation", "wavelet", "restored"]
     assert list(images) == ["input", "restored"]
     assert {len(scores["psnr_tiles"]) for scores in fields["methods"].values()} == {N}
     assert fields["differences"]["restored - input"]["mean"] == 0
     assert fields["best_without_network"] in fields["warning"]
     assert "returns its input, but for rounding, and" in fields["warning"]
-    worse, _ = evaluation.evaluate("noise_s64", tiles, tiles,
-                                   lambda tiles: tiles // 2, tmp_path)
+    best = evaluation.score(target, restore_best(target, tiles.degraded))
+    assert best == fields["methods"][fields["best_without_network"]]
+    assert best["psnr"] == max(row["psnr"] for name, row in fields["methods"].items() if name != "restored")
+    worse, *_ = evaluation.evaluate("noise_s64", tiles, tiles, lambda tiles: tiles // 2, tmp_path)
     assert "dB worse than" in worse["warning"]
 
 
@@ -122,16 +95,54 @@ def test_what_is_kept_for_the_next_network_belongs_to_the_same_tiles(tmp_path):
     )
     assert first == again == other
     assert validated["input"] != first["input"]
-    alone, _ = evaluation.evaluate("sr_x4", pairs[1], pairs[0], lambda tiles: tiles, tmp_path / "empty")
+    alone, *_ = evaluation.evaluate("sr_x4", pairs[1], pairs[0], lambda tiles: tiles, tmp_path / "empty")
     assert validated == alone["methods"]
+
+
+def test_groups_and_scenes_of_the_test_tiles_are_in_the_result():
+    target = smooth_tiles()
+    assert evaluation.about_tiles(Tiles(target, target, SCENES, groups=("rover", "terrain", "rover"))) == {
+        "scenes": [0, 1, 1], "groups": ["rover", "terrain", "rover"],
+    }
+    assert evaluation.about_tiles(Tiles(target, target, SCENES)) == {"scenes": [0, 1, 1]}
+
+
+def test_filters_that_were_learned_on_other_tiles_are_other_filters(tmp_path):
+    target = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), np.uint8)
+    tiles = Tiles(target, np.stack([degrade(tile, "sr_x4", None) for tile in target]), (0, 1, 2, 3))
+    seen = [Tiles(tiles.target[i : i + 2], tiles.degraded[i : i + 2], (0, 1)) for i in (0, 2)]
+    rows = [evaluation.without_network("sr_x4", tiles, one, tmp_path)[1] for one in seen]
+    assert rows[0]["lanczos"] == rows[1]["lanczos"]
+    assert rows[0]["linear"] != rows[1]["linear"]
+
+
+def test_who_is_interrupted_goes_on_from_the_last_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "N_AT_ONCE", 1)
+    target = smooth_tiles()
+    tiles = Tiles(target, noisy(target), SCENES)
+    restore, n_restored = classical.restore, []
+
+    def until_interrupted(name, task, setting, target, degraded, kind, pool=None):
+        if name == "wavelet" and len(n_restored) == 2:
+            raise KeyboardInterrupt
+        n_restored.extend(target if name == "wavelet" and len(target) == 1 else [])
+        return restore(name, task, setting, target, degraded, kind, pool)
+
+    monkeypatch.setattr(classical, "choose_setting", lambda *_: 1.0)
+    monkeypatch.setattr(classical, "restore", until_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.without_network("noise_s64", tiles, tiles, tmp_path)
+    n_restored = [None] * 9
+    evaluation.without_network("noise_s64", tiles, tiles, tmp_path)
+    assert len(n_restored) == 10  # of three parts one was left
 
 
 def test_other_settings_to_choose_from_are_chosen_from(tmp_path, monkeypatch):
     target = smooth_tiles()
     pair = Tiles(target, noisy(target), SCENES)
-    for weight in (0.1, 0.2):
-        monkeypatch.setattr(classical, "_DENOISER_SETTINGS", {"total_variation": (weight, weight / 100)})
-        fields, _ = evaluation.evaluate("noise_s64", pair, pair, lambda tiles: tiles, tmp_path)
+    for weight in (0.4, 0.8):
+        monkeypatch.setattr(classical, "DENOISERS", {classical.total_variation: (weight, weight / 100)})
+        fields, *_ = evaluation.evaluate("noise_s64", pair, pair, lambda tiles: tiles, tmp_path)
         assert fields["classical_settings"] == {"total_variation": weight}
 
 
@@ -139,11 +150,10 @@ def test_the_self_ensemble_is_a_method_of_its_own(tmp_path):
     target = smooth_tiles()
     degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
     tiles = Tiles(target, degraded, SCENES)
-    fields, _ = evaluation.evaluate("sr_x4", tiles, tiles, lambda tiles: degraded,
-                                    tmp_path, lambda tiles: target)
+    fields, *_ = evaluation.evaluate("sr_x4", tiles, tiles, lambda tiles: degraded, tmp_path, lambda tiles: target)
     assert fields["methods"]["restored_ensemble"]["psnr"] == scores.PSNR_OF_EQUAL
     assert fields["differences"]["restored_ensemble - lanczos"]["mean"] > 0
-    assert fields["best_without_network"] == "lanczos"
+    assert fields["best_without_network"] in ("lanczos", "linear", "raisr")
     assert "dB better" in fields["warning"]
 
 
@@ -151,10 +161,63 @@ def test_a_network_that_wins_gets_no_warning(tmp_path):
     target = smooth_tiles()
     degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
     tiles = Tiles(target, degraded, SCENES)
-    fields, _ = evaluation.evaluate("sr_x4", tiles, tiles, lambda tiles: target,
-                                    tmp_path)
+    fields, *_ = evaluation.evaluate("sr_x4", tiles, tiles, lambda tiles: target, tmp_path)
     assert fields["warning"] is None
     assert fields["methods"]["restored"]["psnr"] == scores.PSNR_OF_EQUAL
+
+
+def result_of(values, name="one", inputs=0.0, scenes=None, groups=None):
+    """A result whose network has these PSNR values and whose input has another."""
+    inputs = np.broadcast_to(inputs, np.shape(values)).tolist()
+    return {"name": name, "scenes": list(scenes or range(len(values))), "groups": groups,
+            "methods": {"input": {"psnr_tiles": inputs}, "restored": {"psnr_tiles": list(values)}}}
+
+
+def test_a_cell_of_one_draw_has_no_interval():
+    assert evaluation.cell_gain([result_of([1.0, 3.0])]) == {
+        "mean": 2.0, "low": None, "high": None, "n_draws": 1, "equal": None,
+    }
+
+
+def test_the_interval_of_a_cell_covers_draws_and_scenes():
+    """The variance of the mean is that of the draws over their number plus that of the scenes over theirs."""
+    rng = np.random.default_rng(0)
+    scenes, draws = rng.normal(0, 1, 400), np.array([-0.2, 0.1, 0.4, -0.3, 0.0])
+    gain = evaluation.cell_gain([result_of(1 + scenes - scenes.mean() + draw) for draw in draws])
+    expected = 1.96 * np.sqrt(draws.var(ddof=1) / 5 + 1 / 400)
+    assert gain["mean"] == pytest.approx(1)
+    assert gain["n_draws"] == 5
+    assert (gain["high"] - gain["low"]) / 2 == pytest.approx(expected, rel=0.12)
+    assert not gain["equal"]
+
+
+def test_tiles_of_one_scene_count_as_one():
+    values = np.random.default_rng(1).normal(1, 1, 100)
+    one, nine = (evaluation.cell_gain([result_of(np.repeat(values + draw, n), scenes=np.repeat(range(100), n).tolist())
+                                       for draw in (0, 0.1, 0.2)]) for n in (1, 9))
+    assert one == nine
+
+
+def test_a_difference_within_the_spread_of_draws_is_equal():
+    ours, theirs = ([result_of([value] * 50) for value in values] for values in ((1.0, 1.4, 1.2), (1.1, 1.5, 0.9)))
+    near = evaluation.cell_difference(ours, theirs)
+    assert near["mean"] == pytest.approx(1.2 - 3.5 / 3, abs=1e-5)
+    assert near["equal"]
+    far = evaluation.cell_difference(ours, [result_of([value] * 50) for value in (0.1, 0.5, -0.1)])
+    assert far["low"] > 0
+    assert not far["equal"]
+    assert evaluation.cell_difference(ours, theirs[:1])["equal"] is None
+
+
+def test_a_cell_can_be_of_one_group():
+    draws = [result_of([1.0, 2.0, 9.0], groups=["terrain", "terrain", "rover"]) for _ in range(2)]
+    assert evaluation.cell_gain(draws, group="terrain")["mean"] == 1.5
+    assert evaluation.cell_gain(draws)["mean"] == 4
+
+
+def test_draws_of_other_test_tiles_make_no_cell():
+    with pytest.raises(util.UserError, match="one and other are of other test tiles"):
+        evaluation.cell_gain([result_of([1.0, 2.0]), result_of([1.0, 2.0], "other", inputs=0.5)])
 
 
 def test_table_shows_gains_over_the_input():
