@@ -15,13 +15,15 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_
 from download_module.degrade import LANCZOS, blur, degrade, downscale, task_of, upscale
 from download_module.workers import worker_pool
 from inception2_module import learned_filters, scores
+from inception2_module.scores import EIGHT_BIT
 
 N_CHOOSING = 20  # tiles that a setting is chosen on
 
 
-def lanczos(target, degraded, scale):
-    """Enlarge the low-resolution tile by Lanczos (window 3) where the input was enlarged by bicubic."""
-    return upscale(downscale(target, scale), scale, LANCZOS)
+def lanczos(target, scale):
+    """Enlarge the low-resolution image by Lanczos (window 3) where the input was enlarged by bicubic."""
+    height, width = target.shape[:2]
+    return upscale(downscale(target, scale), scale, LANCZOS)[:height, :width]
 
 
 def non_local_means(degraded, sigma, strength):
@@ -38,7 +40,7 @@ def total_variation(degraded, sigma, weight):
 def wavelet(degraded, sigma, strength):
     """BayesShrink soft thresholds in YCbCr; `strength` multiplies the noise sigma given to it."""
     return denoise_wavelet(degraded, sigma=strength * sigma, method="BayesShrink", mode="soft",
-                           convert2ycbcr=degraded.shape[-1] == 3, channel_axis=-1)
+                           convert2ycbcr=degraded.shape[2] == 3, channel_axis=-1)
 
 
 def bm3d(degraded, sigma, strength):
@@ -46,14 +48,12 @@ def bm3d(degraded, sigma, strength):
 
     From the package bm3d, whose licence allows non-commercial use only: optional. `strength` multiplies the sigma.
     """
-    from bm3d import BM3DProfileVN, bm3d_rgb
-    from bm3d import bm3d as bm3d_gray
+    import bm3d as package
 
-    profile = BM3DProfileVN()
+    profile = package.BM3DProfileVN()
     profile.num_threads = 1  # the tiles are shared among processes
-    if degraded.shape[-1] == 1:
-        return bm3d_gray(degraded[..., 0], strength * sigma, profile=profile)[..., None]
-    return bm3d_rgb(degraded, strength * sigma, profile=profile)
+    denoise = package.bm3d_rgb if degraded.shape[2] == 3 else package.bm3d
+    return denoise(degraded, strength * sigma, profile=profile)
 
 
 def expected_clipped(mean, sigma):
@@ -132,24 +132,29 @@ def choose_setting(name, task, tiles, pool=None):
     tiles : tileset.Tiles, `N_CHOOSING` of those that the run may look at
     pool : what `workers` yields
     """
-    settings = choices(name, task)
-
     def mean_psnr(setting):
-        restored = restore(name, task, setting, tiles.target, tiles.degraded, pool, tiles.kind)
+        restored = restore(name, task, setting, tiles.target, tiles.degraded, tiles.kind, pool)
         return scores.psnr(tiles.target, restored, tiles.kind).mean()
 
+    settings = choices(name, task)
     return settings[0] if len(settings) == 1 else max(settings, key=mean_psnr)
 
 
 def learn(task, tiles):
     """Learn the filters of a task, {name in `LEARNED`: learned_filters.Filters}, from `Tiles` the run may look at."""
-    rng = np.random.default_rng(0)
+    rng, kind = np.random.default_rng(0), tiles.kind
     return learned_filters.learn(tiles.target, tiles.degraded, task_of(task).scale or 1, tiles.scenes,
-                                 lambda target: degrade(target, task, rng, tiles.kind.low, tiles.kind.high))
+                                 lambda target: degrade(target, task, rng, kind.low, kind.high),
+                                 kind.data_range / scores.DATA_RANGE)
 
 
-def restore(name, task, setting, target, degraded, pool=None, kind=scores.EIGHT_BIT):
-    """Apply a method that learns nothing to tiles, each alone: (N, H, W, C) of the kind, as the inputs.
+def filter_tiles(filters, degraded, kind=EIGHT_BIT):
+    """Restore tiles (N, H, W, C) of a kind by learned filters."""
+    return kind.from_network((learned_filters.restore(filters, degraded) - kind.low) / kind.data_range)
+
+
+def restore(name, task, setting, target, degraded, kind=EIGHT_BIT, pool=None):
+    """Apply a method that learns nothing to tiles, each alone: (N, H, W, C) of a kind, as the inputs.
 
     The bias of clipped noise is undone in the output of every denoiser, where the sigma is known.
     """
@@ -164,13 +169,14 @@ def workers():
 
 def _restore_one(name, task, setting, kind, target, degraded):
     if name == "lanczos":
-        return lanczos(target, degraded, setting)
+        return lanczos(target, setting)
     clipped, left = _sigmas(task_of(task), kind.data_range)
-    image = kind.to_unit(degraded)
+    image = (degraded - kind.low) / kind.data_range
     # The right one for each tile where it is not known, as that of photon noise.
     denoised = _METHODS[name](image, left or estimate_sigma(image, average_sigmas=True, channel_axis=-1), setting)
     # Blurred after it was clipped, noise keeps the bias in its mean, exactly so where the image is flat.
-    return kind.from_unit(unclip(denoised, clipped) if clipped else denoised)
+    denoised = denoised.reshape(image.shape)  # some drop a single channel
+    return kind.from_network(unclip(denoised, clipped) if clipped else denoised)
 
 
 def _sigmas(task, data_range):

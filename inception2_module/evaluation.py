@@ -6,14 +6,14 @@ mean over the tiles. No Keras in here: the network comes as a function from degr
 
 import hashlib
 import json
-from dataclasses import asdict
 from functools import cache, partial
 
 import numpy as np
 from tqdm import tqdm
 
 import util
-from inception2_module import classical, learned_filters, provenance, scores
+from inception2_module import classical, provenance, scores
+from inception2_module.scores import EIGHT_BIT
 from inception2_module.tileset import Tiles
 
 PROTOCOL = {
@@ -26,16 +26,8 @@ COLLAPSED = "the network has collapsed: it returns its input, but for rounding"
 N_AT_ONCE = 50  # tiles that a method restores between two entries of the cache
 
 
-def protocol(kind):
-    """Return how tiles of a kind are measured: `PROTOCOL`, and what differs from it where they are not 8-bit colour."""
-    if kind == scores.EIGHT_BIT:
-        return PROTOCOL
-    return PROTOCOL | {"channels": "RGB" if kind.channels == 3 else "one channel", "data_range": kind.data_range,
-                       "output": f"of the type of the data, {kind.dtype}"}
-
-
-def score(target, restored, kind=scores.EIGHT_BIT):
-    """Score one method: tiles of a kind (N, H, W, C) twice -> the fields of one entry of a result's `methods`."""
+def score(target, restored, kind=EIGHT_BIT):
+    """Score one method: tiles of one kind (N, H, W, C) twice -> the fields of one entry of a result's `methods`."""
     return _summary(_measure(target, restored, kind), kind)
 
 
@@ -46,14 +38,14 @@ def evaluate(task, test, seen, restore, cache_dir, ensemble=None):
     ----------
     task : str, see `download_module.degrade.task_of`
     test, seen : tileset.Tiles; the other methods choose their settings and learn their filters on those seen only
-    restore : function, tiles (N, H, W, C) -> the same, of the kind of `test`
+    restore : function, degraded tiles (N, H, W, C) -> restored ones
     cache_dir : path, keeps what does not depend on the network, for the next one that is measured on the same tiles
     ensemble : function like `restore`, optional: the mean over turned and mirrored tiles, a method of its own
 
     Returns
     -------
     (fields, images, restore_best) : the result's fields `protocol`, `n_test`, `scenes`, where known `groups`,
-        `classical_settings` and those of `compare`; {method: uint8 (N, H, W, 3)} of the input and the network;
+        `classical_settings` and those of `compare`; {method: tiles (N, H, W, C)} of the input and the network;
         the best of the others, a function (target, degraded) -> restored
     """
     images = {"input": test.degraded, "restored": restore(test.degraded)}
@@ -62,7 +54,7 @@ def evaluate(task, test, seen, restore, cache_dir, ensemble=None):
     settings, methods, restorers = without_network(task, test, seen, cache_dir)
     methods |= {name: score(test.target, image, test.kind) for name, image in images.items() if name != "input"}
     collapsed = scores.nearly_equal(images["restored"], test.degraded, test.kind)
-    fields = {"protocol": protocol(test.kind), "n_test": len(test), **about_tiles(test), "classical_settings": settings,
+    fields = {"protocol": PROTOCOL, "n_test": len(test), **about_tiles(test), "classical_settings": settings,
               **compare(methods, test.scenes, collapsed)}
     return fields, images, restorers[fields["best_without_network"]]
 
@@ -77,7 +69,7 @@ def compare(methods, scenes, collapsed):
 
     Parameters
     ----------
-    methods : {name: scores}, see `score`; those whose name begins with `restored` are the network's
+    methods : {name: row}, see `score`; those whose name begins with `restored` are the network's
     scenes : list of int, see `paired_difference`
     collapsed : bool, whether the network returns its input
 
@@ -116,11 +108,10 @@ def without_network(task, test, seen, cache_dir):
     Returns
     -------
     (settings, methods, restorers) : {method: setting}, {"input" or method: scores}, {"input" or method: function
-        (target, degraded) -> restored, tiles of the kind}
+        (target, degraded) -> restored}, tiles (N, H, W, C)
     """
     versions = provenance.versions(PACKAGES)
-    kind, kind_id = test.kind, {} if test.kind == scores.EIGHT_BIT else asdict(test.kind)
-    choosing = Tiles(*(array[: classical.N_CHOOSING] for array in (seen.target, seen.degraded)), kind=kind)
+    choosing = Tiles(*(array[: classical.N_CHOOSING] for array in (seen.target, seen.degraded)), kind=seen.kind)
     seen_id, choosing_id = (_fingerprint(tiles.target, tiles.degraded) for tiles in (seen, choosing))
     parts = [tuple(array[i : i + N_AT_ONCE] for array in (test.target, test.degraded))
              for i in range(0, len(test), N_AT_ONCE)]
@@ -128,7 +119,7 @@ def without_network(task, test, seen, cache_dir):
     learned = cache(lambda: classical.learn(task, seen))
 
     def cached(compute, **key):
-        key |= {"task": task, "versions": versions} | kind_id
+        key |= {"task": task, "versions": versions}
         path = cache_dir / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]}.json"
         if not path.exists():
             util.write_json(path, {"key": key, "value": compute()})
@@ -137,10 +128,11 @@ def without_network(task, test, seen, cache_dir):
     def measure(restore, **key):
         bar = tqdm(parts, unit="part", desc=key["method"], leave=False, mininterval=util.bar_interval())
         measured = [
-            cached(lambda part=part: _measure(part[0], restore(*part), kind), tiles=part_id, **key)
+            cached(lambda part=part: _measure(part[0], restore(*part), test.kind), tiles=part_id, **key)
             for part, part_id in zip(bar, part_ids, strict=True)
         ]
-        return _summary({what: [value for part in measured for value in part[what]] for what in ("mse", "ssim")}, kind)
+        together = {key: [value for part in measured for value in part[key]] for key in ("mse", "ssim")}
+        return _summary(together, test.kind)
 
     settings, restorers = {}, {"input": lambda target, degraded: degraded}
     methods = {"input": measure(restorers["input"], method="input")}
@@ -149,13 +141,13 @@ def without_network(task, test, seen, cache_dir):
             if name in classical.LEARNED:
                 key = {"method": name, "seen": seen_id}
                 settings[name] = cached(lambda name=name: learned()[name].settings, **key)
-                restorers[name] = lambda target, degraded, pool=None, name=name: learned_filters.restore(
-                    learned()[name], degraded, kind)
+                restorers[name] = lambda target, degraded, pool=None, name=name: classical.filter_tiles(
+                    learned()[name], degraded, test.kind)
             else:
                 settings[name] = cached(partial(classical.choose_setting, name, task, choosing, pool), method=name,
                                         choices=classical.choices(name, task), chosen_on=choosing_id)
                 key = {"method": name, "setting": settings[name]}
-                restorers[name] = partial(classical.restore, name, task, settings[name], kind=kind)
+                restorers[name] = partial(classical.restore, name, task, settings[name], kind=test.kind)
             methods[name] = measure(partial(restorers[name], pool=pool), **key)
     return settings, methods, restorers
 
@@ -283,9 +275,9 @@ def table(methods):
     """Lay out the scores of a result's `methods` as lines of text for the terminal."""
     base = methods["input"]["psnr"]
     lines = [f"{'method':<18}{'PSNR dB':>9}{'gain':>8}{'SSIM':>8}"]
-    for name, entry in methods.items():
-        gain = "" if name == "input" else f"{entry['psnr'] - base:+.2f}"
-        lines.append(f"{name:<18}{entry['psnr']:>9.2f}{gain:>8}{entry['ssim']:>8.4f}")
+    for name, row in methods.items():
+        gain = "" if name == "input" else f"{row['psnr'] - base:+.2f}"
+        lines.append(f"{name:<18}{row['psnr']:>9.2f}{gain:>8}{row['ssim']:>8.4f}")
     return "\n".join(lines)
 
 

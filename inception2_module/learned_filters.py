@@ -20,8 +20,6 @@ from itertools import product
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from inception2_module import scores
-
 LARGEST = 9  # side of the largest support, in low-resolution pixels
 SIDES = (3, 5, 7, 9)
 RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # in units of the mean energy of a pixel
@@ -52,15 +50,16 @@ class Filters:
     settings: dict
 
 
-def learn(target, degraded, scale, scenes, degrade_again):
+def learn(target, degraded, scale, scenes, degrade_again, level=1):
     """Learn the one filter and those of the buckets.
 
     Parameters
     ----------
-    target, degraded : uint8 (N, H, W, C), 0..255; the degraded tiles have been enlarged to the size of the targets
+    target, degraded : (N, H, W, C) of any real type; the degraded tiles have been enlarged to the size of the targets
     scale : int, the factor by which they were, 1 if they were not
     scenes : sequence of N, which scene a tile belongs to; none is on both sides of the cross-validation
-    degrade_again : function, uint8 (H, W, C) target -> degraded: shifted, turned and mirrored copies are learned from
+    degrade_again : function, (H, W, C) target -> degraded: shifted, turned and mirrored copies are learned from
+    level : float, one gray level of 255 in the units of the tiles
 
     Returns
     -------
@@ -70,7 +69,7 @@ def learn(target, degraded, scale, scenes, degrade_again):
     bounds = np.quantile(strength, STRENGTHS), np.quantile(coherence, COHERENCES)
     numbers = {scene: number for number, scene in enumerate(dict.fromkeys(scenes))}
     folds = [numbers[scene] % N_FOLDS for scene in scenes]
-    products = _sum_products(target, scale, folds, bounds, degrade_again)
+    products = _sum_products(target, scale, folds, bounds, degrade_again, level)
     one, *chosen = _choose(products, _fit_one, RIDGES)
     buckets, side, pull = _choose(products, partial(_fit_buckets, chosen), PULLS)
     settings = dict(zip(("side", "ridge"), chosen, strict=True))
@@ -80,25 +79,25 @@ def learn(target, degraded, scale, scenes, degrade_again):
     }
 
 
-def restore(filters, degraded, kind=scores.EIGHT_BIT):
+def restore(filters, degraded):
     """Restore tiles of the kind that was learned from.
 
     Parameters
     ----------
     filters : Filters
-    degraded : (N, H, W, C), of the kind
+    degraded : (N, H, W, C) of any real type
 
     Returns
     -------
-    (N, H, W, C), of the kind
+    float64 (N, H, W, C), neither rounded nor clipped
     """
     n_at_once = filters.scale**2  # so that the patches of any scale take about the same memory
     return np.concatenate([
-        _restore(filters, degraded[i : i + n_at_once], kind) for i in range(0, len(degraded), n_at_once)
+        _restore(filters, degraded[i : i + n_at_once]) for i in range(0, len(degraded), n_at_once)
     ])
 
 
-def _restore(filters, degraded, kind):
+def _restore(filters, degraded):
     height, width = degraded.shape[1:3]
     degraded = _padded(degraded, filters.scale)
     low = _low(degraded, filters.scale)
@@ -108,8 +107,7 @@ def _restore(filters, degraded, kind):
     lacking = np.empty((*patches.shape[:-1], filters.scale**2))
     for bucket in np.unique(buckets):
         lacking[buckets == bucket] = patches[buckets == bucket] @ filters.weights[bucket]
-    restored = degraded + _join_phases(lacking, filters.scale)
-    return kind.from_unit(kind.to_unit(restored[:, :height, :width]))
+    return (degraded + _join_phases(lacking, filters.scale))[:, :height, :width]
 
 
 def _padded(images, scale):
@@ -190,7 +188,7 @@ class _Products:
         return self.energy.sum() - 2 * (weights * cross).sum() + (weights * (gram @ weights)).sum()
 
 
-def _sum_products(target, scale, folds, bounds, degrade_again):
+def _sum_products(target, scale, folds, bounds, degrade_again, level):
     n_folds, n_pixels = max(folds) + 1, LARGEST**2
     gram = np.zeros((n_folds, N_BUCKETS, n_pixels, n_pixels))
     cross = np.zeros((n_folds, N_BUCKETS, n_pixels, scale**2))
@@ -199,7 +197,7 @@ def _sum_products(target, scale, folds, bounds, degrade_again):
         low = _low(inputs, scale)
         lacking = _split_phases(targets - inputs.astype(np.float32), scale)
         # PSNR is a logarithm: an error counts as part of its tile's. One gray level more, for flat tiles.
-        weight = 1 / np.sqrt((lacking**2).mean((1, 2, 3, 4), keepdims=True) + 1)
+        weight = 1 / np.sqrt((lacking**2).mean((1, 2, 3, 4), keepdims=True) + level**2)
         buckets = _number_buckets(low, bounds).ravel()
         patches, lacking = (
             (array * weight).reshape(len(buckets), -1, array.shape[-1]) for array in (_patches(low), lacking)

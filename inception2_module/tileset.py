@@ -27,15 +27,15 @@ class Tiles:
     target, degraded : (N, H, W, C), of the kind
     scenes : tuple of int, for each tile the number of its scene. Tiles of one scene are alike: it is the source image
         or, on Mars, all images of one Martian day.
-    groups : tuple of str, for each tile what it shows, such as "terrain"; None where the set does not know
     kind : scores.Kind, what the values mean
+    groups : tuple of str, for each tile what it shows, such as "terrain"; None where the set does not know
     """
 
     target: np.ndarray
     degraded: np.ndarray
     scenes: tuple = ()
-    groups: tuple | None = None
     kind: Kind = EIGHT_BIT
+    groups: tuple | None = None
 
     def __len__(self):
         return len(self.target)
@@ -150,7 +150,7 @@ class TileSet:
             raise util.UserError(f"{self.directory} holds tiles of {target.shape[3]} channels of {target.dtype}, its "
                                  f"manifest says {self.kind.channels} of {self.kind.dtype}: make them anew")
         groups = tuple(self.manifest["tiles"][split][i].get("group") for i in indices)
-        return Tiles(target, degraded, tuple(scenes[i] for i in indices), groups if all(groups) else None, self.kind)
+        return Tiles(target, degraded, tuple(scenes[i] for i in indices), self.kind, groups if all(groups) else None)
 
 
 def split_validation(sources):

@@ -51,7 +51,7 @@ def test_bm3d_undoes_it_too_and_beats_the_others():
 
 
 def test_noise_that_is_blurred_after_it_was_clipped_is_smaller_and_has_the_bias_of_before():
-    white, blurred, enlarged = (classical._sigmas(classical.task_of(task))
+    white, blurred, enlarged = (classical._sigmas(classical.task_of(task), 255)
                                 for task in ("noise_s64", "noise_s64_blur", "sr_x4_noise_s64"))
     assert white == enlarged == (SIGMA, SIGMA)
     noise = np.random.default_rng(0).normal(0, 1, (512, 512, 1))
@@ -89,7 +89,7 @@ def test_tiles_stay_in_their_places_in_a_pool():
     target = np.concatenate([flat(value, size=32) for value in (10, 60, 110, 160, 210, 250)])
     noisy = degraded(target, "noise_s64")
     with classical.worker_pool(2) as pool:
-        shared = classical.restore("wavelet", "noise_s64", 1.0, target, noisy, pool)
+        shared = classical.restore("wavelet", "noise_s64", 1.0, target, noisy, pool=pool)
     np.testing.assert_array_equal(shared, classical.restore("wavelet", "noise_s64", 1.0, target, noisy))
 
 
@@ -106,3 +106,17 @@ def test_settings_are_chosen_on_the_tiles_given():
                     for inputs in (degraded(target, "noise_s64"), target))
     assert noisy > clean
     assert classical.choose_setting("lanczos", "sr_x8", Tiles(target, target)) == 8
+
+
+@pytest.mark.parametrize(("name", "setting"), [("non_local_means", 0.5), ("total_variation", 2.0), ("wavelet", 1.0),
+                                               ("bm3d", 1.0)])
+def test_other_kinds_are_denoised_in_their_own_values(name, setting):
+    if name == "bm3d":
+        pytest.importorskip("bm3d")
+    kind = scores.Kind("int16", 1, -1000.0, 3000.0)
+    target = np.full((1, 32, 32, 1), -900, np.int16)
+    noisy = np.stack([degrade(tile, "noise_s1000", np.random.default_rng(0), kind.low, kind.high) for tile in target])
+    restored = classical.restore(name, "noise_s1000", setting, target, noisy, kind)
+    assert restored.dtype == np.int16
+    assert restored.shape == target.shape
+    assert restored.mean() == pytest.approx(-900, abs=100)

@@ -4,7 +4,6 @@ import pytest
 import util
 from download_module.degrade import add_noise, degrade
 from inception2_module import classical, evaluation, scores
-from inception2_module.scores import EIGHT_BIT
 from inception2_module.tileset import Tiles
 
 N, SIZE = 3, 32
@@ -102,7 +101,7 @@ def test_what_is_kept_for_the_next_network_belongs_to_the_same_tiles(tmp_path):
 
 def test_groups_and_scenes_of_the_test_tiles_are_in_the_result():
     target = smooth_tiles()
-    assert evaluation.about_tiles(Tiles(target, target, SCENES, ("rover", "terrain", "rover"))) == {
+    assert evaluation.about_tiles(Tiles(target, target, SCENES, groups=("rover", "terrain", "rover"))) == {
         "scenes": [0, 1, 1], "groups": ["rover", "terrain", "rover"],
     }
     assert evaluation.about_tiles(Tiles(target, target, SCENES)) == {"scenes": [0, 1, 1]}
@@ -123,11 +122,11 @@ def test_who_is_interrupted_goes_on_from_the_last_part(tmp_path, monkeypatch):
     tiles = Tiles(target, noisy(target), SCENES)
     restore, n_restored = classical.restore, []
 
-    def until_interrupted(name, task, setting, target, degraded, pool=None, kind=EIGHT_BIT):
+    def until_interrupted(name, task, setting, target, degraded, kind, pool=None):
         if name == "wavelet" and len(n_restored) == 2:
             raise KeyboardInterrupt
         n_restored.extend(target if name == "wavelet" and len(target) == 1 else [])
-        return restore(name, task, setting, target, degraded, pool, kind)
+        return restore(name, task, setting, target, degraded, kind, pool)
 
     monkeypatch.setattr(classical, "choose_setting", lambda *_: 1.0)
     monkeypatch.setattr(classical, "restore", until_interrupted)

@@ -55,7 +55,7 @@ def test_a_run_writes_its_result_in_the_documented_form(in_trained):
         "seconds_train", "device", "backend", "versions", "git_commit", "protocol", "methods", "data",
     }
     assert fields <= set(result)
-    assert list(result["methods"]) == ["input", "lanczos", "restored"]
+    assert list(result["methods"]) == ["input", "lanczos", "linear", "raisr", "restored"]
     for scores in result["methods"].values():
         assert set(scores) == {"psnr", "psnr_of_mean_mse", "ssim", "psnr_tiles", "ssim_tiles"}
         assert len(scores["psnr_tiles"]) == len(scores["ssim_tiles"]) == result["n_test"] == 4

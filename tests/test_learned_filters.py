@@ -5,7 +5,8 @@ import pytest
 from scipy.ndimage import convolve
 
 from download_module.degrade import LANCZOS, degrade, downscale, upscale
-from inception2_module import learned_filters, scores
+from inception2_module import classical, learned_filters, scores
+from inception2_module.tileset import Tiles
 
 
 def random_tiles(n, size=48, seed=0):
@@ -29,7 +30,7 @@ def edges(n, size=48, seed=0):
 
 def gains(filters, target, inputs):
     base = scores.psnr_of_mse(scores.mse(target, inputs)).mean()
-    return {name: scores.psnr_of_mse(scores.mse(target, learned_filters.restore(one, inputs))).mean() - base
+    return {name: scores.psnr_of_mse(scores.mse(target, classical.filter_tiles(one, inputs))).mean() - base
             for name, one in filters.items()}
 
 
@@ -58,7 +59,7 @@ def products_of(target, inputs, scale):
     bounds = np.array([1.0, 2.0]), np.array([0.3, 0.6])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learned_filters, "_views", lambda *_: views)
-        return learned_filters._sum_products(target, scale, list(range(len(target))), bounds, None)
+        return learned_filters._sum_products(target, scale, list(range(len(target))), bounds, None, 1)
 
 
 @pytest.mark.parametrize("task", ["sr_x4", "sr_x3"])
@@ -87,7 +88,7 @@ def test_flat_places_stay_as_they_are():
     filters = learned_filters.learn(seen, inputs, 4, range(4), lambda tile: degrade(tile, "sr_x4", None))
     flat = np.full((1, 48, 48, 3), 77, np.uint8)
     for one in filters.values():
-        np.testing.assert_array_equal(learned_filters.restore(one, flat), flat)
+        np.testing.assert_array_equal(classical.filter_tiles(one, flat), flat)
 
 
 def test_noise_makes_the_filters_small():
@@ -107,3 +108,23 @@ def test_tiles_of_one_scene_are_on_one_side_of_the_cross_validation():
         with pytest.raises(ZeroDivisionError):
             learned_filters.learn(tiles, tiles, 4, ("a", "b", "a", "c"), None)
     assert folds == [0, 1, 0, 2]
+
+
+def test_other_kinds_are_restored_in_their_own_values():
+    """The same images in other units and another type give the same pictures, but for rounding."""
+    seen, test = edges(6)[..., :1], edges(2, seed=1)[..., :1]
+    kind = scores.Kind("float32", 1, -1.0, 1.0)
+
+    def as_kind(tiles):
+        return (tiles / 127.5 - 1).astype(np.float32)
+
+    def degraded(tiles):
+        return np.stack([degrade(tile, "sr_x4", None) for tile in tiles])
+
+    bytes_, floats = (
+        classical.filter_tiles(classical.learn("sr_x4", tiles)["raisr"], inputs, tiles.kind)
+        for tiles, inputs in ((Tiles(seen, degraded(seen), range(6)), degraded(test)),
+                              (Tiles(as_kind(seen), degraded(as_kind(seen)), range(6), kind), degraded(as_kind(test))))
+    )
+    assert floats.dtype == np.float32
+    assert np.abs(as_kind(bytes_) - floats).mean() < 0.01  # a few places fall into another bucket

@@ -51,11 +51,10 @@ def draw_rows(task):
     """Draw two test tiles as several experiments restore them, beside the best classical method."""
     target, degraded = read_tiles(task)
     result = result_of(find(task, *COLUMNS[-1][:3]))
-    best = result["best_without_network"]
-    setting = result["classical_settings"][best]
-    columns = {"input": degraded, best: np.stack([
-        classical.METHODS[best](*pair, setting) for pair in zip(target, degraded, strict=True)
-    ])}
+    best, seen = result["best_without_network"], TileSet("datasets", "mars", task).read_seen(100, 0)
+    restored_best = classical.filter_tiles(classical.learn(task, seen)[best], degraded) if best in classical.LEARNED \
+        else classical.restore(best, task, result["classical_settings"][best], target, degraded)
+    columns = {"input": degraded, best: restored_best}
     columns |= {head: restored(find(task, *key), degraded) for *key, head in COLUMNS}
     return draw_tiles(columns, target)
 
@@ -99,7 +98,7 @@ def whole_images():
     target = np.stack(list(originals.values()))
     small = [downscale(image, SCALE) for image in target]
     degraded = np.stack([upscale(image, SCALE) for image in small])
-    lanczos = np.stack([classical.lanczos(image, None, SCALE) for image in target])
+    lanczos = np.stack([classical.lanczos(image, SCALE) for image in target])
     network = restore_files(originals, small)
     path = Path("results") / "before_after.json"
     methods = {"input": evaluation.score(target, degraded), "restored": evaluation.score(target, network)}
