@@ -150,7 +150,7 @@ def learn(task, tiles):
 
 def filter_tiles(filters, degraded, kind=EIGHT_BIT):
     """Restore tiles (N, H, W, C) of a kind by learned filters."""
-    return kind.from_network((learned_filters.restore(filters, degraded) - kind.low) / kind.data_range)
+    return kind.from_unit(kind.to_unit(learned_filters.restore(filters, degraded)))
 
 
 def restore(name, task, setting, target, degraded, kind=EIGHT_BIT, pool=None):
@@ -171,12 +171,12 @@ def _restore_one(name, task, setting, kind, target, degraded):
     if name == "lanczos":
         return lanczos(target, setting)
     clipped, left = _sigmas(task_of(task), kind.data_range)
-    image = (degraded - kind.low) / kind.data_range
+    image = kind.to_unit(degraded)
     # The right one for each tile where it is not known, as that of photon noise.
     denoised = _METHODS[name](image, left or estimate_sigma(image, average_sigmas=True, channel_axis=-1), setting)
     # Blurred after it was clipped, noise keeps the bias in its mean, exactly so where the image is flat.
     denoised = denoised.reshape(image.shape)  # some drop a single channel
-    return kind.from_network(unclip(denoised, clipped) if clipped else denoised)
+    return kind.from_unit(unclip(denoised, clipped) if clipped else denoised)
 
 
 def _sigmas(task, data_range):

@@ -6,6 +6,7 @@ mean over the tiles. No Keras in here: the network comes as a function from degr
 
 import hashlib
 import json
+from dataclasses import asdict
 from functools import cache, partial
 
 import numpy as np
@@ -24,6 +25,14 @@ N_BOOTSTRAP = 10_000
 PACKAGES = ("numpy", "pillow", "scikit-image", "pywavelets", "bm3d")  # that the other methods' scores depend on
 COLLAPSED = "the network has collapsed: it returns its input, but for rounding"
 N_AT_ONCE = 50  # tiles that a method restores between two entries of the cache
+
+
+def protocol(kind):
+    """Return how tiles of a kind are measured: `PROTOCOL`, and what differs from it where they are not 8-bit colour."""
+    if kind == EIGHT_BIT:
+        return PROTOCOL
+    return PROTOCOL | {"channels": "RGB" if kind.channels == 3 else "one channel", "data_range": kind.data_range,
+                       "output": f"of the type of the data, {kind.dtype}"}
 
 
 def score(target, restored, kind=EIGHT_BIT):
@@ -54,7 +63,7 @@ def evaluate(task, test, seen, restore, cache_dir, ensemble=None):
     settings, methods, restorers = without_network(task, test, seen, cache_dir)
     methods |= {name: score(test.target, image, test.kind) for name, image in images.items() if name != "input"}
     collapsed = scores.nearly_equal(images["restored"], test.degraded, test.kind)
-    fields = {"protocol": PROTOCOL, "n_test": len(test), **about_tiles(test), "classical_settings": settings,
+    fields = {"protocol": protocol(test.kind), "n_test": len(test), **about_tiles(test), "classical_settings": settings,
               **compare(methods, test.scenes, collapsed)}
     return fields, images, restorers[fields["best_without_network"]]
 
@@ -111,6 +120,7 @@ def without_network(task, test, seen, cache_dir):
         (target, degraded) -> restored}, tiles (N, H, W, C)
     """
     versions = provenance.versions(PACKAGES)
+    kind_id = {} if test.kind == EIGHT_BIT else asdict(test.kind)
     choosing = Tiles(*(array[: classical.N_CHOOSING] for array in (seen.target, seen.degraded)), kind=seen.kind)
     seen_id, choosing_id = (_fingerprint(tiles.target, tiles.degraded) for tiles in (seen, choosing))
     parts = [tuple(array[i : i + N_AT_ONCE] for array in (test.target, test.degraded))
@@ -119,7 +129,7 @@ def without_network(task, test, seen, cache_dir):
     learned = cache(lambda: classical.learn(task, seen))
 
     def cached(compute, **key):
-        key |= {"task": task, "versions": versions}
+        key |= {"task": task, "versions": versions} | kind_id
         path = cache_dir / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]}.json"
         if not path.exists():
             util.write_json(path, {"key": key, "value": compute()})
