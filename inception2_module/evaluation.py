@@ -63,8 +63,8 @@ def evaluate(task, test, seen, restore, cache_dir, ensemble=None):
     settings, methods, restorers = without_network(task, test, seen, cache_dir)
     methods |= {name: score(test.target, image, test.kind) for name, image in images.items() if name != "input"}
     collapsed = scores.nearly_equal(images["restored"], test.degraded, test.kind)
-    fields = {"protocol": protocol(test.kind), "n_test": len(test), **about_tiles(test),
-              "classical_settings": settings, **compare(methods, test.scenes, collapsed)}
+    fields = {"protocol": protocol(test.kind), "n_test": len(test), **about_tiles(test), "classical_settings": settings,
+              **compare(methods, test.scenes, collapsed)}
     return fields, images, restorers[fields["best_without_network"]]
 
 

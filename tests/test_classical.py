@@ -99,6 +99,11 @@ def test_lanczos_enlarges_the_low_resolution_tile():
     assert (scores.psnr_of_mse(scores.mse(target, restored)) > 30).all()
 
 
+def test_a_side_that_is_no_multiple_of_the_scale_stays_as_it_is():
+    target = flat(77, size=32)
+    np.testing.assert_array_equal(classical.restore("lanczos", "sr_x3", 3, target, target), target)
+
+
 def test_settings_are_chosen_on_the_tiles_given():
     x = np.arange(32)
     target = np.stack([np.dstack([np.tile(5 + (i + 1) * x, (32, 1))] * 3) for i in range(3)]).astype(np.uint8)

@@ -99,6 +99,20 @@ def test_what_is_kept_for_the_next_network_belongs_to_the_same_tiles(tmp_path):
     assert validated == alone["methods"]
 
 
+def test_other_kinds_say_how_they_are_measured(tmp_path):
+    """The same bytes of another range are measured anew, and not taken from what is kept."""
+    target = np.random.default_rng(0).integers(0, 1000, (3, SIZE, SIZE, 1)).astype(np.uint16)
+    degraded = np.stack([degrade(tile, "sr_x4", None) for tile in target])
+    rows = {}
+    for high in (1000.0, 2000.0):
+        tiles = Tiles(target, degraded, SCENES, kind=scores.Kind("uint16", 1, 0.0, high))
+        fields, *_ = evaluation.evaluate("sr_x4", tiles, tiles, lambda tiles: tiles, tmp_path)
+        assert fields["protocol"]["channels"] == "one channel"
+        assert fields["protocol"]["data_range"] == high
+        rows[high] = fields["methods"]["input"]["psnr"]
+    assert rows[2000.0] == pytest.approx(rows[1000.0] + 20 * np.log10(2), abs=1e-4)
+
+
 def test_groups_and_scenes_of_the_test_tiles_are_in_the_result():
     target = smooth_tiles()
     assert evaluation.about_tiles(Tiles(target, target, SCENES, groups=("rover", "terrain", "rover"))) == {
