@@ -226,9 +226,10 @@ def mutate(content, rng):
     return bytes(content)
 
 
-def write_mutated(place, n, side):
-    """Write n mutated files, each kind as often as the others; return their names."""
-    rng, seeds = random.Random(1), write_seeds(place / "seeds", side)
+def write_mutated(place, n, side, kinds=""):
+    """Write n mutated files, each kind of those that `kinds` matches as often as the others; return their names."""
+    rng = random.Random(1)
+    seeds = [path for path in write_seeds(place / "seeds", side) if re.match(kinds, path.name)]
     (place / "mutated").mkdir()
     names = []
     for i in range(n):
@@ -254,7 +255,7 @@ def fuzz_restore(place):
 
 def fuzz_download(place):
     """Beside good images the mutated ones are used or counted, and a set is made."""
-    names = write_mutated(place, N_DOWNLOAD, 160)
+    names = write_mutated(place, N_DOWNLOAD, 160, "(?!deep|float)")  # one set holds images of one kind
     write_photos(place / "mutated", 5, 300)
     status, said = run(place, ("download.py", "--images", "mutated", "--n-train", "100", "--n-test", "10"))
     troubles = _unexpected(status, said, expected=(0,))
