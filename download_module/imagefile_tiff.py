@@ -312,6 +312,8 @@ def _tags(tif, page):
             continue
         tif.filehandle.seek(tag.valueoffset)
         data = tif.filehandle.read(size)
+        if tag.code == 270 and data.startswith(b'{"shape": ['):
+            continue  # tifffile's own note of the shape, which the output may not have
         data = imagefile_pillow.reset_xmp(data) if tag.code == 700 else data
         tags.append((tag.code, int(tag.dtype), tag.count, data))
     return tags

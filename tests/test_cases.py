@@ -328,3 +328,13 @@ def test_an_alpha_that_hides_everything_hides_no_value(tmp_path, n_colours):
     picture = read_picture(tmp_path / "a.png")
     write_picture(tmp_path / "b.png", picture)
     np.testing.assert_array_equal(np.asarray(Image.open(restored(tmp_path / "a.png", tmp_path / "out"))), image)
+
+
+def test_an_enlarged_file_does_not_tell_the_shape_of_before(tmp_path, recwarn):
+    """tifffile notes the shape of what it writes in the description."""
+    tifffile.imwrite(tmp_path / "a.tif", gray().astype(np.uint16) * 16)
+    picture = read_picture(tmp_path / "a.tif")
+    write_picture(tmp_path / "b.tif", picture.blank(4))
+    with tifffile.TiffFile(tmp_path / "b.tif") as tif:
+        assert tif.series[0].shape == (256, 256)
+        assert "shape" not in (tif.pages[0].description or "")
