@@ -191,6 +191,19 @@ def loading(stderr):
 
 
 @contextmanager
+def stderr_sent_to(file):
+    """Send to `file` what is written to descriptor 2 in the block, by C code too; yield a copy of the descriptor."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield kept
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
 def signals_held():
     """Hold the signals back until the block has ended.
 

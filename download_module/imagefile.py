@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from download_module import imagefile_pillow, imagefile_tiff
+from download_module.degrade import upscale
 from util import ImageError, replacing
 
 FORMAT_OF_SUFFIX = {
@@ -486,12 +487,7 @@ def _fill(values, holes):
 
 def _enlarge(alpha, scale):
     """Bicubic enlargement of one channel (H, W) of any type, kept within its own range."""
-    size = alpha.shape[1] * scale, alpha.shape[0] * scale
-    plane = np.ascontiguousarray(alpha) if alpha.dtype == np.uint8 else alpha.astype(np.float32)
-    large = np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC))
-    if alpha.dtype.kind in "iu":
-        large = np.rint(large)
-    return np.clip(large, alpha.min(), alpha.max()).astype(alpha.dtype)
+    return np.clip(upscale(alpha[..., None], scale)[..., 0], alpha.min(), alpha.max())
 
 
 def _read_npy(path):

@@ -10,16 +10,16 @@ import itertools
 import math
 import os
 import struct
-import sys
 import zlib
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from download_module import imagefile_pillow
-from util import ImageError
+from util import ImageError, stderr_sent_to
 
 MAGIC = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 N_COLOURS = {0: 1, 1: 1, 2: 3, 5: 4}  # by photometric interpretation: white is zero, black is zero, RGB, inks
@@ -413,13 +413,6 @@ def _append_ifd(file, entries, byteorder):
 
 @contextmanager
 def _silent():
-    """Keep what libtiff prints on damaged files off the terminal: C code writes to the descriptor itself."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
+    """Keep what libtiff prints on damaged files off the terminal."""
+    with Path(os.devnull).open("w") as nowhere, stderr_sent_to(nowhere):
         yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

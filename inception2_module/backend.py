@@ -8,13 +8,16 @@ import os
 import tempfile
 
 import util
+from inception2_module import provenance
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["TF_DETERMINISTIC_OPS"] = "1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
-_stderr = os.dup(2)
-with util.loading(_stderr), tempfile.TemporaryFile() as messages:
-    os.dup2(messages.fileno(), 2)
+with (
+    tempfile.TemporaryFile() as messages,
+    util.stderr_sent_to(messages) as _stderr,
+    util.loading(_stderr),
+):
     try:
         import keras
 
@@ -23,8 +26,10 @@ with util.loading(_stderr), tempfile.TemporaryFile() as messages:
         messages.seek(0)
         os.write(_stderr, messages.read())
         raise
-    finally:
-        os.dup2(_stderr, 2)
-        os.close(_stderr)
 
 layers, ops = keras.layers, keras.ops
+
+
+def describe():
+    """Describe the present machine and programs, see `provenance.describe`."""
+    return provenance.describe(keras.backend.backend(), keras.distribution.list_devices())

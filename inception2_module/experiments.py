@@ -166,24 +166,33 @@ def with_recipe(recipe, **options):
     return Experiment(recipe=recipe, **(settings | {key: value for key, value in options.items() if value is not None}))
 
 
-# `fewdata` with one ingredient changed, each a recipe of its own.
-_CHANGES = {
-    "adam": {"optimizer": "adam", "learning_rate": 1e-3},
-    "dropout": {"dropout": 0.2},
-    "mse": {"loss": "mse"},
-    "no-symmetries": {"symmetries": False},
-    "no-channels": {"permute_channels": False},
-    "no-crops": {"crop": None, "batch_size": 1},  # the same number of pixels in a batch
-    "no-warmup": {"warmup": 0.001},  # one update of a thousand
-    "no-schedule": {"warmup": None},
-    "no-clipping": {"clip_norm": None},
-    "no-identity": {"start_at_identity": False},
-    "no-averaging": {"averaging": None},
-    "no-standardising": {"standardise": None},
-    "standardising-noise": {"standardise_noisy": True},
-    "no-fresh-degradation": {"fresh_degradation": False},
-    "shrunk": {"shrunk": 0.25},
+@dataclass(frozen=True)
+class Change:
+    """One ingredient of `fewdata` changed: what the table of the ablation calls it, and the fields of the recipe."""
+
+    title: str
+    fields: dict
+
+
+CHANGES = {
+    "adam": Change("Adam instead of Muon, 1e-3", {"optimizer": "adam", "learning_rate": 1e-3}),
+    "dropout": Change("dropout 0.2", {"dropout": 0.2}),
+    "mse": Change("mean squared error", {"loss": "mse"}),
+    "no-symmetries": Change("no turning and mirroring", {"symmetries": False}),
+    "no-channels": Change("no permuted channels", {"permute_channels": False}),
+    # The same number of pixels in a batch.
+    "no-crops": Change("whole tiles, batch 1, low-resolution grid fixed", {"crop": None, "batch_size": 1}),
+    "no-warmup": Change("no warm-up", {"warmup": 0.001}),  # one update of a thousand
+    "no-schedule": Change("constant learning rate, no warm-up", {"warmup": None}),
+    "no-clipping": Change("gradients not clipped", {"clip_norm": None}),
+    "no-identity": Change("not started as the identity", {"start_at_identity": False}),
+    "no-averaging": Change("last weights, no averaging or choice", {"averaging": None}),
+    "no-standardising": Change("no standardised layers", {"standardise": None}),
+    "standardising-noise": Change("standardised layers for noise too", {"standardise_noisy": True}),
+    "no-fresh-degradation": Change("fixed inputs", {"fresh_degradation": False}),
+    "shrunk": Change("a quarter of the tiles shrunk", {"shrunk": 0.25}),
 }
+# `fewdata` and each of its changes, a recipe of its own.
 ABLATION = {"fewdata": RECIPES["fewdata"]} | {
-    f"fewdata-{name}": replace(RECIPES["fewdata"], **changes) for name, changes in _CHANGES.items()
+    f"fewdata-{name}": replace(RECIPES["fewdata"], **change.fields) for name, change in CHANGES.items()
 }

@@ -21,7 +21,7 @@ from tqdm import tqdm
 import util
 from download_module.degrade import task_of
 from download_module.disk import lock
-from inception2_module import batches, muon, networkfile, networks, provenance, scores
+from inception2_module import backend, batches, muon, networkfile, networks, scores
 from inception2_module.backend import keras
 from inception2_module.experiments import Recipe, recipe_of
 
@@ -173,7 +173,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
     if start < experiment.n_updates or not (model_path.exists() and trained_path.exists()):
         networkfile.save_model(model, model_path)
         seconds = round(log[-1]["seconds"], 1) if log else None
-        util.write_json(trained_path, {"seconds_train": seconds, "chosen_update": chosen} | describe())
+        util.write_json(trained_path, {"seconds_train": seconds, "chosen_update": chosen} | backend.describe())
     return model
 
 
@@ -222,11 +222,6 @@ def _check_shapes(path, values, variables, n_stored):
     wanted = [tuple(variable.shape) for variable in variables]
     if n_stored != len(wanted) or [None if v is None else v.shape for v in values] != wanted:
         raise util.UserError(f"{path} is of another network: delete {path.parent} to train from the start")
-
-
-def describe():
-    """Describe the present machine and programs, see `provenance.describe`."""
-    return provenance.describe(keras.backend.backend(), keras.distribution.list_devices())
 
 
 @contextlib.contextmanager

@@ -9,9 +9,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from inception2_module.networkfile import SIZE_MULTIPLE  # blocks begin and end at multiples of it, too
+
 BLOCK = 384  # side of a block: larger ones waste less on margins and take more memory
 BLEND = 16  # pixels over which neighbouring blocks fade into each other
-MULTIPLE = 16  # blocks begin and end at multiples of this, where the strides of the network fall into step
 
 
 def measure_reach(predict, size=384, n_trials=3):
@@ -28,9 +29,9 @@ def measure_reach(predict, size=384, n_trials=3):
 
     Returns
     -------
-    int, pixels, rounded up to a multiple of `MULTIPLE`
+    int, pixels, rounded up to a multiple of `SIZE_MULTIPLE`
     """
-    inner = MULTIPLE  # half the side of the square that stays
+    inner = SIZE_MULTIPLE  # half the side of the square that stays
     middle = slice(size // 2 - inner, size // 2 + inner)
     distance = np.maximum(*np.abs(np.indices((size, size)) - (size - 1) / 2)) - inner
     reach = 0
@@ -41,7 +42,7 @@ def measure_reach(predict, size=384, n_trials=3):
         second_outside[:, middle, middle] = second[:, middle, middle]
         changed = np.abs(predict(first) - predict(second_outside)).max(axis=(0, 3)) > 1e-4
         reach = max(reach, distance[changed].max(initial=0))
-    return int(-(-reach // MULTIPLE) * MULTIPLE)
+    return int(-(-reach // SIZE_MULTIPLE) * SIZE_MULTIPLE)
 
 
 def plan_blocks(length, reach, block=BLOCK):
@@ -49,7 +50,7 @@ def plan_blocks(length, reach, block=BLOCK):
 
     Parameters
     ----------
-    length : int, a multiple of `MULTIPLE`
+    length : int, a multiple of `SIZE_MULTIPLE`
     reach : int, the margin of a block that is thrown away where the image goes on
     block : int, at least 2 * reach + 2 * BLEND; larger than `length` is fine
 
@@ -90,10 +91,10 @@ def restore_blocks(predict, shape, read, write, reach, block=BLOCK, batch_size=1
     batch_size : int, blocks that are predicted together
     progress : function of a number of blocks, called as they are done
     """
-    if block % MULTIPLE or block < 2 * reach + 2 * BLEND:
+    if block % SIZE_MULTIPLE or block < 2 * reach + 2 * BLEND:
         raise ValueError(f"blocks of {block} pixels cannot hold margins of {reach} twice")
     height, width = shape
-    padded_height, padded_width = (-(-side // MULTIPLE) * MULTIPLE for side in shape)
+    padded_height, padded_width = (-(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in shape)
     rows, columns = (plan_blocks(side, reach, block) for side in (padded_height, padded_width))
     strip, strip_start = None, 0  # weighted sums of the rows that are not complete yet
     for i, (top, row_weights) in enumerate(rows):

@@ -307,3 +307,13 @@ def test_the_samples_put_each_method_in_its_own_column():
     picture = np.asarray(drawing.draw_grid("title", [("tile 1", 1)], columns, dict.fromkeys(images, scores)))
     middle = picture[picture.shape[0] // 2, :, 0]
     assert [value for value in dict.fromkeys(middle.tolist()) if value in (40, 80, 120)] == [40, 80, 120]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [
+    ["evaluate", NAME], ["export", "tflite", "--weights", NAME], ["restore", "a.png", "--weights", NAME],
+])
+def test_what_does_not_train_does_not_load_the_trainer(in_trained, arguments):
+    tilefile.write_image(in_trained / "a.png", np.zeros((16, 16, 3), np.uint8))
+    code = f"import sys, inception2; inception2.main({arguments})\nassert 'inception2_module.training' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)

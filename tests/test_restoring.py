@@ -44,7 +44,7 @@ def test_weights_add_up_to_one_and_margins_weigh_nothing(length, reach):
     total = np.zeros(length)
     planned = blocks.plan_blocks(length, reach, block=160)
     for start, weights in planned:
-        assert start % blocks.MULTIPLE == 0
+        assert start % blocks.SIZE_MULTIPLE == 0
         total[start : start + len(weights)] += weights
         assert (weights[:reach] == 0).all() or start == 0
         assert (weights[len(weights) - reach :] == 0).all() or start + len(weights) == length

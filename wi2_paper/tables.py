@@ -31,17 +31,6 @@ CLASSICAL = {
     "lanczos": "Lanczos", "linear": "learned linear filter", "raisr": "RAISR-like filters", "bm3d": "BM3D",
     "non_local_means": "non-local means", "total_variation": "total variation", "wavelet": "wavelet",
 }
-CHANGES = {
-    "adam": "Adam instead of Muon, 1e-3",
-    "dropout": "dropout 0.2", "mse": "mean squared error", "no-symmetries": "no turning and mirroring",
-    "no-channels": "no permuted channels", "no-crops": "whole tiles, batch 1, low-resolution grid fixed",
-    "no-warmup": "no warm-up", "no-schedule": "constant learning rate, no warm-up",
-    "no-clipping": "gradients not clipped", "no-identity": "not started as the identity",
-    "no-averaging": "last weights, no averaging or choice",
-    "no-standardising": "no standardised layers",
-    "standardising-noise": "standardised layers for noise too", "no-fresh-degradation": "fixed inputs",
-    "shrunk": "a quarter of the tiles shrunk",
-}
 
 
 def main():
@@ -350,7 +339,7 @@ def ablation_block(ablation, longer):
     rows = []
     for recipe in experiments.ABLATION:
         change = recipe.removeprefix("fewdata").removeprefix("-")
-        row = [CHANGES[change] if change else "none: mean gain over the input"]
+        row = [experiments.CHANGES[change].title if change else "none: mean gain over the input"]
         for cell in CELLS:
             entry, full = (entries.get((name, *cell)) for name in (recipe, "fewdata"))
             if not entry or not full:
@@ -375,7 +364,8 @@ def ablation_block(ablation, longer):
     notes += [
         "A run as long and as wide as those of the tables of gains, for an ingredient that a short run speaks against: "
         f"{entry['dataset']} {entry['task']}, n = {entry['n_train']}, {entry['n_updates']:,} updates, "
-        f"{CHANGES[entry['recipe'].removeprefix('fewdata-')]}: {_gain(_added(entry, full[place(entry)]))} dB."
+        f"{experiments.CHANGES[entry['recipe'].removeprefix('fewdata-')].title}: "
+        f"{_gain(_added(entry, full[place(entry)]))} dB."
         for entry in longer.values() if entry["recipe"] != "fewdata"
     ]
     return table + "\n\n" + "\n".join(f"- {note}" for note in notes)

@@ -90,7 +90,7 @@ def measure(experiment):
     The entry has all settings and `gain`, the mean PSNR over that of the input in dB with its 95 % interval over the
     `n_unseen` tiles, whose gains are `gain_tiles` and whose scenes are `scenes`.
     """
-    from inception2_module import evaluation, training
+    from inception2_module import backend, evaluation, training
 
     data = TileSet("datasets", experiment.dataset, experiment.task)
     train_tiles, validation_tiles = data.read_train(experiment.n_train, experiment.draw)
@@ -101,7 +101,7 @@ def measure(experiment):
         "recipe_settings": asdict(recipe_of(experiment)), "n_unseen": len(gains),
         "gain": evaluation.paired_difference(gains, np.zeros_like(gains), unseen.scenes),
         "gain_tiles": [round(float(gain), 4) for gain in gains], "scenes": list(unseen.scenes), "data_id": data.id,
-        **training.describe(),
+        **backend.describe(),
     }
 
 

@@ -23,13 +23,13 @@ N_SEEDS = 5
 
 
 def main():
-    from inception2_module import training
+    from inception2_module import backend
 
     with tempfile.TemporaryDirectory() as directory:
         gains = [gain("datasets", Path(directory) / str(seed), seed) for seed in range(N_SEEDS)]
     util.write_json(RESULT, {
         "experiment": EXPERIMENT.name, "gains": gains, "bound": round(2 * min(gains) - max(gains), 4),
-        **training.describe(),
+        **backend.describe(),
     })
     print(f"gains {gains} dB\nwritten: {RESULT}")
 

@@ -18,7 +18,7 @@ N_WARM_UP, N_UPDATES, N_TILES = 3, 20, 16
 
 
 def main():
-    from inception2_module import batches, training
+    from inception2_module import backend, batches, training
     from inception2_module.experiments import NETWORKS, RECIPES, with_recipe
     from inception2_module.tileset import Tiles
 
@@ -38,7 +38,7 @@ def main():
         print(f"{name:<28}{milliseconds[name]:>8.1f} ms an update", flush=True)
     util.write_json(Path("results") / "benchmark_speed.json", {
         "batch": [recipe.batch_size, recipe.crop, recipe.crop, 3], "milliseconds_an_update": milliseconds,
-        "n_updates": N_UPDATES, **training.describe(),
+        "n_updates": N_UPDATES, **backend.describe(),
     })
 
 
