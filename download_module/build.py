@@ -267,9 +267,11 @@ def _survey(sources, wish, pool):
         return sides, split.Form(wish.size)
     train = split.survey(sources.train, split.look_at_pixels, pool, wish.size)
     if sources.test is None:
+        split.keep_one_kind(train)
         sides = split.hold_out(train, wish.size)  # copies have no tiles, so none can be on the other side
     else:
         sides = train, split.survey(sources.test, split.look_at_pixels, pool, wish.size)
+        split.keep_one_kind(*sides)
         split.check_no_leak(*sides)
     return sides, split.form_of(sides, wish.size, wish.value_range)
 

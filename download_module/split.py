@@ -171,6 +171,17 @@ def check_no_leak(train, test):
             raise UserError(f"{here} (train) and {there} (test) are the same image: remove one of them")
 
 
+def keep_one_kind(*sides):
+    """Leave out the fewer of the 8-bit images and of the deeper ones: a set has one range, and they have two."""
+    usable = [(side, i, one.dtype == "uint8") for side in sides for i, one in enumerate(side.looks)
+              if side.capacities[i]]
+    has_8_bits = 2 * sum(is_8_bit for *_, is_8_bit in usable) >= len(usable)
+    for side, i, is_8_bit in usable:
+        if is_8_bit != has_8_bits:
+            side.capacities[i] = 0
+            side.skipped["deeper than the others, of 8 bits" if has_8_bits else "of 8 bits, unlike the others"] += 1
+
+
 def hold_out(side, size=TILE_SIZE):
     """Split one side in two (train, test) by whole images.
 
@@ -209,17 +220,13 @@ def form_of(sides, size, value_range=None):
     training images, each without its outliers (`imagefile.robust_range`); 8 bits have 0..255.
 
     Of several types of values (maps in int16 and float32) the tiles have the one that holds all of them. Raises
-    `UserError` when 8-bit images, whose range is another, are among deeper ones or are to have another range.
+    `UserError` when 8-bit images are to have another range.
     """
     used = [[one for one, n in zip(side.looks, side.capacities, strict=True) if n] for side in sides]
     looks = [*used[0], *used[1]]
-    types = Counter(one.dtype for one in looks)
-    if len(types) > 1 and "uint8" in types:
-        found = ", ".join(f"{n} of {dtype}" for dtype, n in types.most_common())
-        raise UserError(f"8-bit images are among deeper ones ({found}): give each kind a folder and a set of its own")
     if not looks:  # cutting finds the words for that
         return Form(size)
-    dtype, channels = np.result_type(*types).name, max(one.channels for one in looks)
+    dtype, channels = np.result_type(*{one.dtype for one in looks}).name, max(one.channels for one in looks)
     if dtype == "uint8":
         if value_range:
             raise UserError("--range is for values deeper than 8 bits, these images have 0..255: leave it out")

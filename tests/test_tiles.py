@@ -431,11 +431,18 @@ def test_the_range_may_be_given(tmp_path):
         make(tmp_path, maps(tmp_path / "b", lambda image: image, ".tif"), name="other", value_range=(0, 100))
 
 
-def test_8_bits_among_deeper_images_are_refused(tmp_path):
+def test_8_bits_among_deeper_images_are_left_out_and_counted(tmp_path):
     maps(tmp_path / "a", *DEEP["12 bits"][:2])
     write(tmp_path / "a" / "eight.png", noise(150, 150))
-    with pytest.raises(util.UserError, match=r"among deeper ones \(6 of uint16, 1 of uint8\)"):
-        make(tmp_path, datasets.own_images(tmp_path / "a"))
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 6, 2)
+    assert manifest["dtype"] == "uint16"
+    assert manifest["counts"]["train"]["skipped"] == {"of 8 bits, unlike the others": 1}
+    for i in range(7):
+        write(tmp_path / "b" / f"{i}.png", noise(150, 150, i))
+    maps(tmp_path / "b" / "deep", *DEEP["12 bits"][:2])
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "b"), 6, 2, name="other")
+    assert manifest["dtype"] == "uint8"
+    assert manifest["counts"]["train"]["skipped"] == {"deeper than the others, of 8 bits": 6}
 
 
 def test_maps_of_several_types_get_one_that_holds_all(tmp_path):
