@@ -325,8 +325,8 @@ def _is_running(pid):
 def write_json(path, value):
     """Write `value` as strict JSON (no NaN or infinity: ValueError), all of it or nothing."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-    # A list of numbers on one line, so that a thousand scores do not make a thousand lines of diff.
-    text = re.sub(r"\[\n[-+\d.e,\s]+\]", lambda numbers: re.sub(r"\s+", " ", numbers[0]), text)
+    # A list of numbers or words on one line, so that a thousand scores do not make a thousand lines of diff.
+    text = re.sub(r"\[\n(?:[-+\d.e,\s]+|[\w\",\s]+)\]", lambda values: re.sub(r"\s+", " ", values[0]), text)
     with replacing(path) as temporary:
         # Of a file name that is not UTF-8 the stray bytes become \udcXX, which JSON reads back.
         temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

@@ -315,5 +315,5 @@ def test_the_samples_put_each_method_in_its_own_column():
 ])
 def test_what_does_not_train_does_not_load_the_trainer(in_trained, arguments):
     tilefile.write_image(in_trained / "a.png", np.zeros((16, 16, 3), np.uint8))
-    code = f"import sys, inception2; inception2.main({arguments})\nassert 'inception2_module.training' not in sys.modules"
+    code = f"import sys, inception2 as i; i.main({arguments}); assert 'inception2_module.training' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
