@@ -1,8 +1,9 @@
 """Put the networks of `matrix.PUBLISHED` into weights/, each with a card that says where it comes from.
 
-    python3 -m wi2_paper.publish    # after reproduce.py; a second
+    python3 -m wi2_paper.publish    # after reproduce.py or remeasure.py; a second
 
-A card is weights/NAME.json; weights/README.md shows all of them (31.75 dB for mars_sr_x4).
+A card is weights/NAME.json; weights/README.md shows all of them (31.75 dB for mars_sr_x4). Where runs/ does not hold a
+network any more, that of weights/ stays, and its card takes the scores that its result has now.
 """
 
 import hashlib
@@ -27,25 +28,33 @@ def main():
 
 def publish(experiment):
     """Copy one network and write its card; return the card. Raises `UserError` when it is not trained."""
-    model_path = Path("runs") / experiment.name / "model.keras"
+    name = f"{experiment.dataset}_{experiment.task}"
+    model_path, card_path = Path("runs") / experiment.name / "model.keras", WEIGHTS / f"{name}.json"
     result_path = Path("results") / f"{experiment.name}.json"
-    for path in (model_path, result_path):
+    old = util.read_json(card_path) if card_path.exists() else {}
+    is_published = old.get("result") == result_path.as_posix()
+    for path in [result_path] if is_published else [model_path, result_path]:
         if not path.is_file():
             command = f"python3 inception2.py {' '.join(arguments(experiment))}"
             raise util.UserError(f"{path} is missing: {command} makes it")
+    result = util.read_json(result_path)
+    psnr = {"psnr": {method: scores["psnr"] for method, scores in result["methods"].items()}}
+    if not model_path.is_file():
+        util.write_json(card_path, old | psnr)
+        print(f"{model_path} is missing: {name}.keras stays, its card has the scores of {result_path}")
+        return old | psnr
     manifest = util.read_json(Path("datasets") / experiment.dataset / "manifest.json")
-    result, content = util.read_json(result_path), model_path.read_bytes()
-    name = f"{experiment.dataset}_{experiment.task}"
+    content = model_path.read_bytes()
     card = {
         "name": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content),
         **{key: result[key] for key in (*asdict(experiment), "recipe_settings")},
         "result": result_path.as_posix(), "git_commit": result["git_commit"],
         "data_licence": manifest["licence"], "data_citation": manifest["citation"],
-        "psnr": {method: scores["psnr"] for method, scores in result["methods"].items()}, "n_test": result["n_test"],
+        **psnr, "n_test": result["n_test"],
     }
     with util.replacing(WEIGHTS / f"{name}.keras") as temporary:
         temporary.write_bytes(content)
-    util.write_json(WEIGHTS / f"{name}.json", card)
+    util.write_json(card_path, card)
     print(f"written: {WEIGHTS / name}.keras ({len(content) / 1e6:.1f} MB)")
     return card
 
