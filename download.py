@@ -12,7 +12,6 @@ import util
 if __name__ == "__main__":
     util.end_at_signals()  # its libraries load, and there is nothing to lose
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def main():
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
+    parser = util.Parser(description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--dataset", metavar="NAME", help="sample, div2k or mars (default: div2k and mars); or a name for --images")
     add("--images", metavar="DIR", help="cut your own images, at any depth of this folder, instead of a known data set")

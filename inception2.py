@@ -44,12 +44,10 @@ def main(argv=None):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = util.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="{train,evaluate,restore,export}")
 
-    train = commands.add_parser("train", help="train, measure, write samples (the default)", allow_abbrev=False)
+    train = commands.add_parser("train", help="train, measure, write samples (the default)")
     train.add_argument("--model", choices=NETWORKS, default=Experiment.model,
                        help="the network, see inception2_module/README.md (default %(default)s)")
     train.add_argument("--recipe", choices=RECIPES, default=Experiment.recipe,
@@ -73,7 +71,7 @@ def build_parser():
     evaluate.add_argument("weights", metavar="WEIGHTS", help=WEIGHTS_HELP)
     add_data_options(evaluate, None, None)
 
-    restore = commands.add_parser("restore", help="restore image files with a trained network", allow_abbrev=False)
+    restore = commands.add_parser("restore", help="restore image files with a trained network")
     restore.add_argument("images", nargs="+", metavar="IMAGE", help="image files, folders, patterns such as 'a/*.png'")
     restore.add_argument("--weights", required=True, help=WEIGHTS_HELP)
     restore.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR",
@@ -92,7 +90,7 @@ def build_parser():
     restore.add_argument("--allow-large", action="store_true",
                          help="also read images above Pillow's limit against decompression bombs")
 
-    export = commands.add_parser("export", help="write a network for other programs", allow_abbrev=False)
+    export = commands.add_parser("export", help="write a network for other programs")
     export.add_argument("kind", choices=("onnx", "tflite", "savedmodel"), help="the format")
     export.add_argument("--weights", required=True, help=WEIGHTS_HELP)
     export.add_argument("--out", type=Path, metavar="PATH", help="default: outputs/ and the name of the weights")

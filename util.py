@@ -251,6 +251,16 @@ def is_plain_name(name):
     return 0 < len(name) <= 100 and name[0] not in "._" and not any(c in "/\\:\0" for c in name)
 
 
+class Parser(argparse.ArgumentParser):
+    """Options of a command: none may be abbreviated, and a wrong one is a `UserError`, one sentence like all others."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **{"allow_abbrev": False} | options)
+
+    def error(self, message):
+        raise UserError(f"{message} (see --help)")
+
+
 def number(convert, check, what):
     """Return a type for argparse: a text that `convert` (int, float) reads as a value which passes `check`.
 

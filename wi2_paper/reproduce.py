@@ -37,9 +37,7 @@ def main(argv=None):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = util.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="say what has a result, and run nothing")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD",
                         help="only the experiments with all of these words in their names")

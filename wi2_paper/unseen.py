@@ -41,9 +41,7 @@ RATES = (2e-3, 1e-3, 5e-4, 2.5e-4)
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-    )
+    parser = util.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=MEASURED, help="what is measured")
     MEASURED[parser.parse_args(argv).what]()
 

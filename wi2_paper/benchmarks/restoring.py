@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = util.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="mars_sr_x4", help="a network of weights/ (default %(default)s)")
     parser.add_argument("--side", type=int, default=10_000, help="pixels of the large square image")
     parser.add_argument("--measure", nargs=2, metavar=("WAY", "IMAGE"), help=argparse.SUPPRESS)

@@ -6,7 +6,6 @@ The plain way opens the source anew for each tile, in one process, with Pillow's
 `build.make_set` as download.py calls it, survey, worker processes and manifest included.
 """
 
-import argparse
 import os
 import resource
 import sys
@@ -30,7 +29,7 @@ RESULT = Path("results/benchmark_tiles.json")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = util.Parser(description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--n-images", type=int, default=64, help="generated photographs (default: %(default)s)")
     add("--n-tiles", type=int, help="tiles cut our way (default: 12.5 an image, as in 10,000 of 800)")

@@ -7,7 +7,6 @@ error, both averaged over squares of 4x4 pixels because the error of one pixel i
 error in each fifth of the squares, sorted by uncertainty.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -23,7 +22,7 @@ SQUARE = 4
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = util.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", help="a network of weights/")
     parser.add_argument("--dataset", default="mars", help="whose test tiles (default %(default)s)")
     parser.add_argument("--n-test", type=int, default=100, help="the first n of them (default %(default)s)")
