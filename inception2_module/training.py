@@ -96,7 +96,10 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id):
 
 
 def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
-    _claim(run_dir, asdict(experiment) | {
+    kind = train_tiles.kind
+    # Whoever restores other images of such an instrument is to see them in the same range.
+    values = {} if kind == scores.EIGHT_BIT else {"range": [kind.low, kind.high]}
+    _claim(run_dir, asdict(experiment) | values | {
         "data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)), "backend": keras.backend.backend(),
     })
     distribute(experiment.batch_size)

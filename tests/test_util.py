@@ -51,11 +51,32 @@ def test_ssim_is_one_for_equal_tiles_and_scores_every_tile():
 
 
 @pytest.mark.parametrize("measure", [scores.mse, scores.ssim])
-def test_measures_refuse_floats_and_shapes_that_would_broadcast(measure):
-    with pytest.raises(ValueError, match="uint8"):
-        measure(tiles().astype(np.float32), tiles())
-    with pytest.raises(ValueError, match="differ"):
-        measure(tiles(2), tiles(1))
+def test_measures_refuse_other_types_and_shapes_that_would_broadcast(measure):
+    for target, restored in ((tiles().astype(np.float32), tiles()), (tiles(2), tiles(1)), (tiles()[0], tiles()[0])):
+        with pytest.raises(ValueError, match="of one type and shape"):
+            measure(target, restored)
+
+
+@pytest.mark.parametrize("kind", [scores.Kind("uint16", 3, 100, 4195), scores.Kind("float32", 3, -5.0, 11.0)])
+def test_another_kind_scores_like_8_bits(kind):
+    """The same tiles in other units: the same PSNR and SSIM, but for rounding."""
+    target, restored = tiles(), np.roll(tiles(), 1, axis=2)
+    mapped = [(tile / 255 * kind.data_range + kind.low).astype(kind.dtype) for tile in (target, restored)]
+    np.testing.assert_allclose(scores.psnr(*mapped, kind), scores.psnr(target, restored), atol=0.02)
+    np.testing.assert_allclose(scores.ssim(*mapped, kind), scores.ssim(target, restored), atol=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_a_network_sees_comes_back(channels):
+    kind = scores.Kind("int16", channels, -500.0, 2500.0)
+    values = np.random.default_rng(0).integers(-700, 2700, (2, 8, 8, channels)).astype(np.int16)
+    seen = kind.to_network(values)
+    assert (seen.dtype, seen.shape) == (np.float32, (2, 8, 8, 3))
+    np.testing.assert_array_equal(kind.from_network(seen), values)
+    assert kind.seen(values).min() == 0 and kind.seen(values).max() == 1
+    picture = kind.view(values)
+    assert (picture.dtype, picture.shape) == (np.uint8, (2, 8, 8, 3))
+    assert (picture[np.broadcast_to(values, picture.shape) <= -500] == 0).all()
 
 
 def test_to_uint8_clips_and_rounds():
