@@ -395,10 +395,12 @@ def draw_curve(results):
                      for draw in range(1, N_DRAWS)]
             for result in filter(None, draws):
                 axes.plot(n, _over(result, "input")["mean"], ".", color=line[0].get_color(), zorder=3)
-    known = find(results, dataset="mars", task="sr_x4", recipe="fewdata", n_train=100)
-    if known:
-        gain = known["methods"]["lanczos"]["psnr"] - known["methods"]["input"]["psnr"]
-        axes.axhline(gain, color="gray", linestyle=":", label="Lanczos")
+    known = {n: find(results, dataset="mars", task="sr_x4", recipe="fewdata", n_train=n) for n in CURVE}
+    for method, style in (("lanczos", ":"), ("raisr", "--")):  # what the networks have to beat, on the same tiles
+        gains = {n: result["methods"][method]["psnr"] - result["methods"]["input"]["psnr"]
+                 for n, result in known.items() if result and method in result["methods"]}
+        if gains:
+            axes.plot(list(gains), list(gains.values()), style, color="gray", label=CLASSICAL[method])
     axes.set(xscale="log", xlabel="training tiles of 128x128", ylabel="gain over bicubic, dB",
              title=f"Mars x4, {BUDGET:.0%} of the updates of each recipe")
     axes.grid(alpha=0.3)
