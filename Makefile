@@ -13,7 +13,7 @@ help:
 	@echo "make test       set up, lint and run the whole test suite"
 	@echo "make quick      set up, lint and run the tests that take less than two minutes in all"
 	@echo "make lint       check the style of the code"
-	@echo "make faults     kill every command, feed it mutated files, and write the table of tests/README.md: a quarter of an hour"
+	@echo "make faults     kill every command, feed it mutated files, and write the table of tests/README.md: under an hour"
 	@echo "make reproduce  run the experiments of the tables that have no result yet (needs the data sets)"
 	@echo "make figures    write the tables of all pages, the curve and the pictures from results/, weights/ and runs/"
 	@echo "make weights    put the trained networks into weights/ (after make reproduce)"

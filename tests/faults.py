@@ -1,6 +1,6 @@
 """Faults that take minutes: kill -9 at any moment of every command, files mutated at random, and the tests of faults.
 
-    make faults        # a quarter of an hour on two cores; expects that nothing is lost
+    make faults        # under an hour on two cores; expects that nothing is lost
 
 What was tried, survived and lost goes to results/faults.json, and from there into the table of tests/README.md.
 """
