@@ -85,6 +85,18 @@ def _before_activation(model, layer, degraded):
         layer.activation = activation
 
 
+def blend(models, weights):
+    """Return the weighted sum of networks as one; of one network that network itself. The weights have the sum 1."""
+    if len(models) == 1:
+        return models[0]
+    degraded = keras.Input((None, None, 3), name="degraded")
+    parts = []
+    for number, (model, weight) in enumerate(zip(models, weights, strict=True)):
+        part = keras.Model(model.inputs[0], model.outputs[0], name=f"network{number}")
+        parts.append(layers.Rescaling(weight, name=f"weighted{number}")(part(degraded)))
+    return keras.Model(degraded, layers.Add(name="restored")(parts), name="blend")
+
+
 def paper(x, width, last, dropout, branches):
     """The branches of the paper's network, or all but those that an ablation leaves out."""
     builders = {"bypass": lambda x, *_: x, "unet": _unet, "srcnn535": _srcnn535}

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,12 @@ class Tiles:
 
     def __len__(self):
         return len(self.target)
+
+    def take(self, indices):
+        """Return some of the tiles, in this order."""
+        indices = list(indices)
+        scenes, groups = (values and tuple(values[i] for i in indices) for values in (self.scenes, self.groups))
+        return replace(self, target=self.target[indices], degraded=self.degraded[indices], scenes=scenes, groups=groups)
 
 
 class TileSet:

@@ -86,8 +86,9 @@ def _check_name(stem, result):
             raise _WrongError(f"its {key} is {result[key]!r}")
     here = {key: result[key] for key in ("dataset", "task")}
     trained_on = result.get("trained_on") or here
-    settings = {field.name: result[field.name] for field in fields(experiments.Experiment)} | trained_on
-    if None in settings.values():  # of a .keras file that nothing is known of
+    settings = {field.name: result[field.name] for field in fields(experiments.Experiment) if field.name != "start"}
+    settings |= trained_on | {"start": result.get("start")}
+    if None in [value for name, value in settings.items() if name != "start"]:  # of a .keras file of unknown origin
         return
     for field in fields(experiments.Experiment):
         if not isinstance(settings[field.name], (field.type, int) if field.type is float else field.type):
