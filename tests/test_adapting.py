@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 
-import inception2
 import numpy as np
 import pytest
-import util
 from conftest import names, write_dataset
+
+import inception2
+import util
 from inception2_module import adapting, networkfile, networks, scores, training
 from inception2_module.experiments import arguments, with_recipe
 from inception2_module.tileset import Tiles
@@ -90,7 +91,7 @@ def test_the_command_of_an_experiment_with_a_start_is_one_that_is_taken():
 def test_folds_hold_out_whole_sources_once_each():
     scenes = (0, 0, 1, 2, 2, 2, 3, 4, 4, 5)
     folds = adapting.folds_of(scenes)
-    assert sorted(sum(folds, [])) == list(range(10))
+    assert sorted(i for fold in folds for i in fold) == list(range(10))
     assert len(folds) == 3
     held_out = [{scenes[i] for i in fold} for fold in folds]
     assert all(not a & b for a in held_out for b in held_out if a is not b)
@@ -160,6 +161,7 @@ def test_own_tiles_win_where_the_start_knows_nothing_of_them(started, monkeypatc
 
 
 def test_take_keeps_what_belongs_to_a_tile():
-    tiles = Tiles(np.arange(4 * 3).reshape(4, 1, 1, 3), np.zeros((4, 1, 1, 3)), (5, 6, 7, 8), groups=("a", "b", "c", "d"))
+    target = np.arange(4 * 3).reshape(4, 1, 1, 3)
+    tiles = Tiles(target, np.zeros_like(target), (5, 6, 7, 8), groups=("a", "b", "c", "d"))
     some = tiles.take([3, 1])
     assert (some.target[0, 0, 0, 0], some.scenes, some.groups, len(some)) == (9, (8, 6), ("d", "b"), 2)

@@ -11,7 +11,7 @@ BUDGET = 0.06
 N_MAX = {"mars": 10_000, "div2k": 799}  # the most tiles there are; the archives at hand gave 799 for DIV2K
 N_TRAIN = {"mars": (10, 100, 1_000, 10_000), "div2k": (10, 100, 799)}
 CURVE = (10, 30, 100, 300, 1_000, 10_000)  # tiles of the quality-versus-n curve, Mars sr_x4
-N_DRAWS = 3  # for fewdata with the paper's network, up to 100 tiles
+DRAWS = {10: 5, 30: 5, 100: 3}  # draws of n tiles, for fewdata: the fewer tiles, the more it matters which
 
 
 def equal_seconds():
@@ -41,8 +41,8 @@ def matrix(budget=BUDGET):
         *(("fewdata", {"task": task, "model": model}) for _, task in CELLS[:3] for model in equal_seconds()),
         *(("fewdata", {"n_train": n}) for n in CURVE),
         *(("fewdata", cell | {"n_train": n, "draw": draw, "seed": draw})
-          for n in (10, 100) for draw in range(1, N_DRAWS) for cell in cells),
-        *(("fewdata", {"n_train": 30, "draw": draw, "seed": draw}) for draw in range(1, N_DRAWS)),
+          for n in (10, 100) for draw in range(1, DRAWS[n]) for cell in cells),
+        *(("fewdata", {"n_train": 30, "draw": draw, "seed": draw}) for draw in range(1, DRAWS[30])),
         *((recipe, cell | {"n_train": n, "model": model})
           for recipe in RECIPES for model in (paper, ours) for cell in cells for n in N_TRAIN[cell["dataset"]]),
         *((recipe, {"n_train": n, "model": model}) for recipe in RECIPES for model in (paper, ours) for n in CURVE),
