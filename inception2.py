@@ -118,7 +118,7 @@ def experiment_of(options):
     """Return the `Experiment` that the options of a training ask for."""
     settings = {field.name: getattr(options, field.name) for field in fields(Experiment)}
     if not options.start:
-        return with_recipe(**settings | {"recipe": options.recipe or Experiment.recipe})
+        return with_recipe(**settings)
     model_path, known = networkfile.find_weights(options.start)
     given = [f"--{name}" for name in ("model", "recipe", "width", "dropout") if settings[name] is not None]
     if given:

@@ -177,6 +177,7 @@ def recipe_of(experiment):
 
 def with_recipe(recipe, **options):
     """Return an `Experiment` with the settings of a recipe (a name) but for the options given that are not None."""
+    recipe = recipe or Experiment.recipe
     values = _ALL[recipe]
     settings = {name: getattr(values, name) for name in ("n_updates", "batch_size", "learning_rate", "dropout")}
     return Experiment(recipe=recipe, **(settings | {key: value for key, value in options.items() if value is not None}))

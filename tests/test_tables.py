@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import util
-from inception2_module import experiments
+from inception2_module import evaluation, experiments
 from wi2_paper import matrix, pictures, publish, reproduce, tables
 
 ROOT = Path(__file__).parents[1]
@@ -161,7 +161,7 @@ def test_the_small_tables_say_what_is_best_and_what_collapsed():
     card = {"dataset": "mars", "task": "noise_s64", "result": "results/gone.json", "psnr": psnr}
     assert "| noise, sigma 64 | 12.00 | 25.25 (non-local means) | **28.00** |" in tables.gain_block([card], {})
     paper = experiments.with_recipe("paper", n_updates=6_000, n_train=10_000)
-    dead = result_of(paper, gain=0.0) | {"warning": "the network has collapsed: it returns its input"}
+    dead = result_of(paper, gain=0.0) | {"warning": evaluation.COLLAPSED}
     block = tables.images_block({FIRST.name: result_of(FIRST), paper.name: dead})
     assert "| Mars x4 | +0.75* | -0.50* (collapsed) |" in block
     block = tables.predecessor_block({FIRST.name: result_of(FIRST)})

@@ -332,16 +332,17 @@ def networks_block(results):
     """The networks side by side at about the same seconds of training."""
     tasks = [task for dataset, task in CELLS if dataset == "mars"]
     rows, speed = [], results.get("benchmark_speed")
+    groups = _groups([r for r in results.values() if r.get("dataset") == "mars"], "mars")
     for model in matrix.equal_seconds():
         found = [find_draws(results, dataset="mars", task=task, recipe="fewdata", model=model, n_train=100, draw=0)
                  for task in tasks]
         known = next((cell[0] for cell in found if cell), None)
-        both = [(cell, group) for cell in found for group in (None, "terrain")]
+        both = [(cell, group) for cell in found for group in groups]
         about = [f"{known[key]:,}" if known else MISSING for key in ("n_parameters", "learning_rate", "n_updates")]
         seconds = known and speed and known["n_updates"] * speed["milliseconds_an_update"][model] / 1000
         about.append(f"{seconds:,.0f}" if seconds else MISSING)
         rows.append([NETWORKS[model].title, *about, *(over_input(*one) for one in both)])
-    heads = [_named(task, group) for task in tasks for group in (None, "terrain")]
+    heads = [_named(task, group) for task in tasks for group in groups]
     return _table(["network", "parameters", "learning rate", "updates", "seconds", *heads], rows) + (
         "\n\n- Mars, n = 100, draw 0, recipe fewdata: gain over the input in dB. The number of updates is "
         "chosen so that all train for about the same time: the seconds are the updates times the time of one, as "
