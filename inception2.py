@@ -181,7 +181,9 @@ def run_evaluate(options):
         util.check_writable(directory)
     model = networkfile.load_model(model_path)
     name = run_dir.name if (run_dir / "config.json").exists() else model_path.stem
-    name += ("" if here else f"-on-{dataset}-{task}") + subset_suffix(data, test_tiles)
+    if not here:
+        name = f"{Path(config.get('result', name)).name.removesuffix('.json')}-on-{dataset}-{task}"
+    name += subset_suffix(data, test_tiles)
     described = {name: config.get(name) for name in (*(field.name for field in fields(Experiment)), "recipe_settings")}
     described |= {"dataset": dataset, "task": task, "trained_on": {k: config.get(k) for k in ("dataset", "task")}}
     measure(name, described, run_dir, model, data, test_tiles, seen_tiles, options.ensemble)

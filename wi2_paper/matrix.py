@@ -14,6 +14,26 @@ CURVE = (10, 30, 100, 300, 1_000, 10_000)  # tiles of the quality-versus-n curve
 DRAWS = {10: 5, 30: 5, 100: 3}  # draws of n tiles, for fewdata: the fewer tiles, the more it matters which
 
 
+# Photographs whose licence lets networks be given away: datasets/photos, see wi2_paper/README.md, Photographs.
+PHOTOS = "photos"
+PHOTO_NETWORKS = {
+    name: with_recipe("fewdata", dataset=PHOTOS, task=task, model="residual_unet", n_train=10_000, n_updates=n_updates)
+    for name, task, n_updates in (
+        ("photo_sr_x4", "sr_x4", 16_000), ("photo_sr_x8", "sr_x8", 10_000), ("photo_noise", "noise_s0..100", 24_000),
+    )
+}
+ADAPTED = {10: 3, 100: 1}  # draws of n tiles that a network of photographs is adapted to
+# The network of weights/ that a training of a task starts from.
+STARTS = {"sr_x4": "photo_sr_x4", "sr_x8": "photo_sr_x8", "noise_s64": "photo_noise"}
+
+
+def adapted(dataset, task, n, draw=0):
+    """Return the experiment that adapts a network of photographs to n tiles."""
+    start = STARTS[task]
+    return with_recipe("adapt", dataset=dataset, task=task, model=PHOTO_NETWORKS[start].model, n_train=n, draw=draw,
+                       seed=draw, start=start)
+
+
 def equal_seconds():
     """Return the networks that are compared at about the same seconds of training, ours not for more."""
     return tuple(name for name, network in NETWORKS.items() if network.pace)
@@ -54,12 +74,17 @@ def matrix(budget=BUDGET):
         if NETWORKS[model].learning_rate:
             options = options | {"learning_rate": NETWORKS[model].learning_rate}
         experiments.append(with_recipe(recipe, **options, n_updates=max(1, round(n_updates))))
+    for n, n_draws in ADAPTED.items():
+        experiments += [adapted(*cell, n, draw) for draw in range(n_draws) for cell in CELLS]
     return tuple(dict.fromkeys([*experiments, QUICK]))
 
 
-# Whose networks are in weights/, under the name DATASET_TASK.
-PUBLISHED = tuple(
-    experiment for experiment in matrix()
+# Whose networks are in weights/, by their names there.
+PUBLISHED = {
+    f"{experiment.dataset}_{experiment.task}": experiment for experiment in matrix()
     if (experiment.dataset, experiment.model, experiment.recipe, experiment.n_train)
     == ("mars", BETTER, "fewdata", 1_000)
-)
+} | PHOTO_NETWORKS
+# Licence and citation of a network where the manifest of its data cannot know them.
+CREDITS = {PHOTOS: ("CC BY-SA 4.0", "1,816 crops of 181 photographs under CC0, CC BY and CC BY-SA; each with its "
+                    "author, licence and source in weights/photos.csv")}

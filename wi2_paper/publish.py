@@ -14,21 +14,20 @@ from pathlib import Path
 import util
 from inception2_module.experiments import arguments
 from wi2_paper import tables
-from wi2_paper.matrix import PUBLISHED
+from wi2_paper.matrix import CREDITS, PUBLISHED
 
 WEIGHTS = Path("weights")
 
 
 def main():
-    cards = [publish(experiment) for experiment in PUBLISHED]
+    cards = [publish(name, experiment) for name, experiment in PUBLISHED.items()]
     with util.replacing(WEIGHTS / "README.md") as temporary:
         temporary.write_text(describe(cards), encoding="utf-8")
     print(f"written: {WEIGHTS / 'README.md'}")
 
 
-def publish(experiment):
+def publish(name, experiment):
     """Copy one network and write its card; return the card. Raises `UserError` when it is not trained."""
-    name = f"{experiment.dataset}_{experiment.task}"
     model_path, card_path = Path("runs") / experiment.name / "model.keras", WEIGHTS / f"{name}.json"
     result_path = Path("results") / f"{experiment.name}.json"
     old = util.read_json(card_path) if card_path.exists() else {}
@@ -44,12 +43,13 @@ def publish(experiment):
         print(f"{model_path} is missing: {name}.keras stays, its card has the scores of {result_path}")
         return old | psnr
     manifest = util.read_json(Path("datasets") / experiment.dataset / "manifest.json")
+    licence, citation = CREDITS.get(experiment.dataset, (manifest["licence"], manifest["citation"]))
     content = model_path.read_bytes()
     card = {
         "name": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content),
         **{key: result[key] for key in (*asdict(experiment), "recipe_settings")},
         "result": result_path.as_posix(), "git_commit": result["git_commit"],
-        "data_licence": manifest["licence"], "data_citation": manifest["citation"],
+        "data_licence": licence, "data_citation": citation, "data_id": result["data"]["data_id"],
         **psnr, "n_test": result["n_test"],
     }
     with util.replacing(WEIGHTS / f"{name}.keras") as temporary:
@@ -67,7 +67,7 @@ def describe(cards):
         "Written by `python3 -m wi2_paper.publish`; used as `inception2.py restore IMAGE --weights NAME`. PSNR in dB:",
         "mean over the test tiles, see the [protocol](../wi2_paper/README.md#protocol) and the result file of each.",
         "",
-        "| name | network | recipe | tiles | updates | PSNR: input | best classical | network | SHA-256 |",
+        "| name | network | recipe | tiles | updates | PSNR: input | best without a network | network | SHA-256 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for card in cards:

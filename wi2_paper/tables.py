@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 
 import util
 from inception2_module import evaluation, experiments
-from inception2_module.experiments import NETWORKS, RECIPES
+from inception2_module.experiments import ADAPT, NETWORKS, RECIPES
 from wi2_paper import checking, matrix
-from wi2_paper.matrix import BETTER, BUDGET, CELLS, CURVE, N_MAX, PUBLISHED, QUICK
+from wi2_paper.matrix import BETTER, BUDGET, CELLS, CURVE, N_MAX, PHOTO_NETWORKS, PUBLISHED, QUICK, STARTS
 
 MISSING = "—"
 PAPER = experiments.Experiment.model
@@ -56,13 +56,14 @@ def read_results(directory):
 
 
 def result_names():
-    """Return the experiments of the matrix and three measurements: nothing of a user's own data."""
-    return [*(experiment.name for experiment in _matrix()), "benchmark_speed", "ablation", "ablation_longer"]
+    """Return the experiments of the matrix and other measurements: nothing of a user's own data."""
+    return [*(experiment.name for experiment in _matrix()), *(_unseen_by(*cell) for cell in CELLS), "benchmark_speed",
+            "ablation", "ablation_longer"]
 
 
 def read_cards(directory):
     """Read the cards of the published networks that are there, in their order."""
-    paths = (Path(directory) / f"{experiment.dataset}_{experiment.task}.json" for experiment in PUBLISHED)
+    paths = (Path(directory) / f"{name}.json" for name in PUBLISHED)
     return [util.read_json(path) for path in paths if path.exists()]
 
 
@@ -77,6 +78,7 @@ def pages(results, cards):
     }, "wi2_paper/README.md": {
         "goals": goals_block(results), "gains over the input": gains_block(results, over_input),
         "gains over the best without a network": gains_block(results, over_best), "draws": draws_block(results),
+        "photographs": photographs_block(results),
         "remarks": remarks_block(results), "scores": scores_block(results), "networks": networks_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
     }}
@@ -117,7 +119,7 @@ def _matrix():
 def gain_block(cards, results):
     """What the networks of weights/ give on the test tiles: from their cards, of a group from their results."""
     rows = []
-    for card in cards:
+    for card in (card for card in cards if card["dataset"] == "mars"):
         found = results.get(Path(card["result"]).stem)
         for group in _groups(found and [found], card["dataset"]):
             psnr = card["psnr"] if not group else {
@@ -221,6 +223,34 @@ def _named(name, group):
 def _n(dataset, n):
     """The most tiles of DIV2K stand in the column 1,000."""
     return N_MAX[dataset] if n == 1_000 and dataset == "div2k" else n
+
+
+def photographs_block(results):
+    """What photographs are worth, and ten or a hundred tiles beside them: gains over the input, one row a cell."""
+    rows = []
+    for dataset, task in CELLS:
+        cell = {"dataset": dataset, "task": task}
+        own = [find_draws(results, recipe="fewdata", n_train=n, **cell) for n in (10, 100)]
+        seen_none = [result for result in [results.get(_unseen_by(dataset, task))] if result]
+        starts = [find_draws(results, recipe=ADAPT, model=PHOTO_NETWORKS[STARTS[task]].model, n_train=n, **cell)
+                  for n in (10, 100)]
+        known = own[0] or own[1] or seen_none
+        for group in _groups([result for found in (*own, seen_none, *starts) for result in found], dataset):
+            best = known and _best_without(known, group)
+            without = known and evaluation.cell_gain(known, method=best, group=group)
+            rows.append([
+                _named(f"{DATASETS[dataset]} {TASKS[task]}", group),
+                f"{without['mean']:+.2f} ({CLASSICAL[best]})" if known else MISSING,
+                *(over_input(found, group) for found in (*own, seen_none, *starts)),
+            ])
+    heads = ["gain over the input, dB", "best without a network", "10 own tiles", "100 own tiles", "photographs only",
+             "photographs, then 10 tiles", "photographs, then 100 tiles"]
+    return _table(heads, rows)
+
+
+def _unseen_by(dataset, task):
+    """Name of the result of a network of photographs on a data set that it has not seen."""
+    return f"{PHOTO_NETWORKS[STARTS[task]].name}-on-{dataset}-{task}"
 
 
 def remarks_block(results):
