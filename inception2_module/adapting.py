@@ -38,7 +38,8 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
 
     Returns
     -------
-    keras.Model, the start, another network or a blend of two or three
+    keras.Model, the start, another network or a blend of two or three; where the start has been trained on the same
+        data set, the adapted one
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     training.claim(run_dir, experiment, tiles.kind, data_id)
@@ -49,8 +50,8 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
     experiments = {"adapted": experiment, "own": with_recipe(
         "fewdata", n_updates=OWN * experiment.n_updates, **{field: getattr(experiment, field) for field in fields}
     )}
-    start = networkfile.load_model(networkfile.find_weights(experiment.start)[0])
-    seconds = []
+    start_path, known = networkfile.find_weights(experiment.start)
+    start, seconds = networkfile.load_model(start_path), []
 
     def train(name, train_tiles, validation_tiles, folder, choose):
         if name == "start":
@@ -62,6 +63,8 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
 
     names, products, inputs = ["start", *experiments], [], []
     folds = folds_of(tiles.scenes)
+    if known["dataset"] == experiment.dataset:  # the start may have seen any of the tiles: no fold can judge it
+        names, folds = ["adapted"], []
     for number, fold in enumerate(folds if len(tiles) <= N_ALL_FOLDS else folds[:1]):
         judged = tiles.take(fold[:N_JUDGING])
         seen = tiles.take([i for i in range(len(tiles)) if i not in fold])
@@ -73,16 +76,18 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
             weights = choose_blend(products[0], tiles.kind.data_range, worth=0)
             kept = [i for i, name in enumerate(names) if weights[i] or name == "start"]
             names, products = [names[i] for i in kept], [products[0][:, kept][:, :, kept]]
-    products = np.concatenate(products)
-    weights = dict(zip(names, choose_blend(products, tiles.kind.data_range), strict=True))
-    alone = scores.psnr_of_mse(np.diagonal(products, axis1=1, axis2=2), tiles.kind.data_range)
-    gains = alone.mean(axis=0) - np.concatenate(inputs).mean()
-    weights = {name: round(float(weight), 3) for name, weight in weights.items() if weight}
+    weights, gains = {"adapted": 1.0}, {}
+    if folds:
+        products = np.concatenate(products)
+        chosen = choose_blend(products, tiles.kind.data_range)
+        weights = {name: round(float(weight), 3) for name, weight in zip(names, chosen, strict=True) if weight}
+        alone = scores.psnr_of_mse(np.diagonal(products, axis1=1, axis2=2), tiles.kind.data_range).mean(axis=0)
+        gains = dict(zip(names, (alone - np.concatenate(inputs).mean()).round(3).tolist(), strict=True))
     model = networks.blend([train(name, *sides, name, True) for name in weights], list(weights.values()))
     networkfile.save_model(model, model_path)
     util.write_json(trained_path, {
         "seconds_train": round(sum(seconds), 1), "chosen_update": None, "blend": weights,
-        "gain_on_unseen": dict(zip(names, gains.round(3).tolist(), strict=True)), **backend.describe(),
+        "gain_on_unseen": gains, **backend.describe(),
     })
     return model
 

@@ -17,6 +17,7 @@ OPTIONS = ["--n-updates", "4", "--n-train", "6"]
 
 
 def run(*options):
+    """Run in this process, as the terminal would: the exit status."""
     return util.run_cli(lambda: inception2.main([str(option) for option in options]))
 
 
@@ -158,6 +159,16 @@ def test_own_tiles_win_where_the_start_knows_nothing_of_them(started, monkeypatc
     judged = [entry for entry in asked if entry[0].startswith("fold")]
     assert {name.split("-")[1] for name, *_ in judged} == {"adapted", "own"}
     assert all(not seen & held_out and not choose for _, seen, held_out, choose in judged)
+
+
+def test_more_tiles_of_the_same_set_only_adapt_the_start(started, monkeypatch):
+    """The start has seen some of the tiles, so no fold could judge it."""
+    place, start = started
+    monkeypatch.chdir(place)
+    assert run("--start", start, "--dataset", "tiny", "--n-train", 12, "--n-updates", 6) == 0
+    (path,) = (place / "results").glob("tiny-*start_*.json")
+    result = util.read_json(path)
+    assert (result["blend"], result["gain_on_unseen"]) == ({"adapted": 1.0}, {})
 
 
 def test_take_keeps_what_belongs_to_a_tile():
