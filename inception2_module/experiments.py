@@ -64,7 +64,7 @@ NETWORKS = {
         learning_rate=1e-3,
     ),
     "dncnn": Network(
-        "DnCNN", "DnCNN of 17 layers (Zhang et al., 2017)", "baselines.dncnn", 560_323, pace=0.18, learning_rate=1e-3,
+        "DnCNN", "DnCNN of 17 layers (Zhang et al., 2017)", "baselines.dncnn", 560_323, learning_rate=1e-3,
     ),
 }
 

@@ -378,9 +378,8 @@ def networks_block(results):
         "chosen so that all train for about the same time: the seconds are the updates times the time of one, as "
         "results/benchmark_speed.json has it (one core, the other one busy). The learning rates of the networks of the "
         "literature are the best of four on validation tiles of x4, in runs a fifth as long (results/rates.json), for "
-        "all tasks; the first two networks take that of the recipe. For DnCNN these runs were too short to tell rates "
-        "apart, and the recipe's average of weights over about 200 updates is long for its few. One seed each (*): "
-        "draws of one network differ by more than some networks do."
+        "all tasks; the first two networks take that of the recipe. DnCNN makes too few updates in that time to mean "
+        "something. One seed each (*): draws of one network differ by more than some networks do."
     )
 
 
