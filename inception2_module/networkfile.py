@@ -183,7 +183,7 @@ def restore_tiles(model, degraded, kind=EIGHT_BIT, ensemble=False):
     for i in range(0, len(degraded), PREDICT_BATCH):
         batch = np.pad(degraded[i : i + PREDICT_BATCH], ((0, 0), (0, bottom), (0, right), (0, 0)), "symmetric")
         inputs = kind.to_network(batch)
-        inside = np.clip(inputs, 0, 1)
+        inside = np.clip(inputs, *kind.ends(degraded[i : i + PREDICT_BATCH]))
         output = restore(inside) + (inputs - inside)  # what is beyond the range passes by the network
         restored[i : i + PREDICT_BATCH] = kind.from_network(output[:, :height, :width])
     return restored

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from download_module.imagefile import robust_range
+
 DATA_RANGE = 255
 # Of two 8-bit tiles that differ at all, the closest (128x128x3) are at 95.05 dB. Equal ones would be at
 # infinity, which no mean survives and no JSON holds, so they count as this.
 PSNR_OF_EQUAL = 100.0
+# A network is shown data in units in which one deviation is this, about what photographs in 0..1 have.
+DEVIATION = 0.2
+FLOOR = 1e-5  # of a deviation, in 0..1 of the range of a set: what lies below is rounding
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class Kind:
     @property
     def data_range(self):
         return self.high - self.low
+
+    @property
+    def is_data(self):
+        """Whether the values are measurements of some range, not gray levels of 0..255."""
+        return self.dtype != "uint8"
 
     def to_unit(self, values):
         """Map tiles (..., C) to float64 (..., C), low..high to 0..1."""
@@ -60,6 +70,16 @@ class Kind:
         mapped = self.to_network(values)
         return mapped if self.dtype == "uint8" else np.clip(mapped, 0, 1)
 
+    def ends(self, values):
+        """The lowest and the highest of what a network is shown of tiles (N, H, W, C): floats, or float (N, 1, 1, 1).
+
+        0 and 1; of data all that a tile holds, but for a few outliers, also where that is beyond the set's range.
+        """
+        if not self.is_data:
+            return 0, 1
+        low, high = (self.to_unit(np.array(end)).reshape(-1, 1, 1, 1) for end in zip(*map(robust_range, values)))
+        return np.minimum(low, 0).astype(np.float32), np.maximum(high, 1).astype(np.float32)
+
     def from_network(self, output):
         """Map what a network puts out, float (..., 3), to tiles (..., C)."""
         return self.from_unit(output if self.channels == 3 else output.mean(axis=-1, keepdims=True))
@@ -71,6 +91,11 @@ class Kind:
 
 
 EIGHT_BIT = Kind()
+
+
+def scales(images):
+    """How much of what a network sees is one unit to it: (N, H, W, 3), in 0..1 of a set -> (N, 1, 1, 1)."""
+    return np.hypot(images.std(axis=(1, 2, 3), keepdims=True), FLOOR) / DEVIATION
 
 
 def to_uint8(restored):
@@ -98,8 +123,9 @@ def psnr(target, restored, kind=EIGHT_BIT):
 
 
 def nearly_equal(images, others, kind=EIGHT_BIT):
-    """Whether tiles differ by rounding at most: by one gray level of 0..255."""
-    return bool(np.abs(images.astype(np.float64) - others).max() <= kind.data_range / DATA_RANGE)
+    """Whether tiles differ by rounding at most: by one step of integers."""
+    step = FLOOR * kind.data_range if np.dtype(kind.dtype).kind == "f" else 1
+    return bool(np.abs(images.astype(np.float64) - others).max() <= step)
 
 
 def ssim(target, restored, kind=EIGHT_BIT):

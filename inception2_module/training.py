@@ -33,12 +33,16 @@ CHARBONNIER = 0.03
 def build(experiment, tiles=None):
     """Build and compile the network of an experiment: seeded initial weights, the recipe's optimizer.
 
-    tiles : tileset.Tiles to train on; needed where the recipe standardises the layers
+    tiles : tileset.Tiles to train on; needed where the recipe standardises the layers, and for data
     """
     keras.utils.set_random_seed(experiment.seed)
-    recipe = recipe_of(experiment)
-    model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
-    if recipe.standardise and (recipe.standardise_noisy or not task_of(experiment.task).is_noisy):
+    recipe, is_noisy = recipe_of(experiment), task_of(experiment.task).is_noisy
+    evened, scale = tiles is not None and tiles.kind.is_data, None
+    if evened and is_noisy:
+        scale = float(np.median(scores.scales(tiles.kind.seen(tiles.degraded))))
+    model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity,
+                                 evened, scale)
+    if recipe.standardise and (recipe.standardise_noisy or not is_noisy):
         images = tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH])
         networks.standardise(model, images, recipe.standardise)
     learning_rate = experiment.learning_rate
@@ -48,7 +52,8 @@ def build(experiment, tiles=None):
             0.0, experiment.n_updates - n_warmup, warmup_target=learning_rate, warmup_steps=n_warmup
         )
     optimizer = {"adam": keras.optimizers.Adam, "muon": muon.Muon}[recipe.optimizer]
-    model.compile(loss={"mse": "mse", "charbonnier": charbonnier}[recipe.loss], optimizer=optimizer(
+    loss = {"mse": "mse", "charbonnier": charbonnier}[recipe.loss]
+    model.compile(loss=_in_units(loss, scale) if scale else loss, optimizer=optimizer(
         learning_rate, global_clipnorm=recipe.clip_norm,
         use_ema=recipe.averaging is not None, ema_momentum=recipe.averaging or 0.99,
     ))
@@ -63,6 +68,12 @@ def charbonnier(target, restored):
     mean squared error, should not rule the training.
     """
     return keras.ops.mean(keras.ops.sqrt((target - restored) ** 2 + CHARBONNIER**2) - CHARBONNIER, axis=-1)
+
+
+def _in_units(loss, scale):
+    """The loss of what is `scale` times as large as a network takes it for."""
+    loss = keras.losses.get(loss)
+    return lambda target, restored: loss(target / scale, restored / scale)
 
 
 def train(experiment, train_tiles, validation_tiles, run_dir, data_id):
@@ -98,7 +109,7 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id):
 def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
     kind = train_tiles.kind
     # Whoever restores other images of such an instrument is to see them in the same range.
-    values = {} if kind == scores.EIGHT_BIT else {"range": [kind.low, kind.high]}
+    values = {"range": [kind.low, kind.high], "evened": True} if kind.is_data else {}
     _claim(run_dir, asdict(experiment) | values | {
         "data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)), "backend": keras.backend.backend(),
     })
