@@ -16,7 +16,6 @@ from inception2_module import scores
 from inception2_module.backend import keras, layers, ops
 from inception2_module.experiments import NETWORKS
 
-
 WINDOW = 33  # side of the square whose mean and deviation are the level and the scale of its middle
 
 

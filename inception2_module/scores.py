@@ -77,16 +77,25 @@ class Kind:
         """
         if not self.is_data:
             return 0, 1
-        low, high = (self.to_unit(np.array(end)).reshape(-1, 1, 1, 1) for end in zip(*map(robust_range, values)))
-        return np.minimum(low, 0).astype(np.float32), np.maximum(high, 1).astype(np.float32)
+        own = self.to_unit(np.array([robust_range(tile) for tile in values])).astype(np.float32)
+        low, high = own.T.reshape(2, -1, 1, 1, 1)
+        return np.minimum(low, 0), np.maximum(high, 1)
 
     def from_network(self, output):
         """Map what a network puts out, float (..., 3), to tiles (..., C)."""
         return self.from_unit(output if self.channels == 3 else output.mean(axis=-1, keepdims=True))
 
-    def view(self, values):
-        """Map tiles to a picture of them: uint8 (..., 3), low..high from black to white."""
-        picture = to_uint8(self.to_unit(values))
+    def spread(self, target):
+        """The values that are shown as black and white, float (2, N, 1, 1, 1): 0 and 255, or of data those between
+        which 96 % of each tile lie."""
+        if not self.is_data:
+            return np.broadcast_to(np.reshape([self.low, self.high], (2, 1, 1, 1, 1)), (2, len(target), 1, 1, 1))
+        return np.percentile(target, (2, 98), axis=(1, 2, 3), keepdims=True)
+
+    def view(self, values, target):
+        """Map tiles to a picture of them: uint8 (N, H, W, 3), by the `spread` of their targets."""
+        low, high = self.spread(target)
+        picture = to_uint8((values - low) / np.maximum(high - low, FLOOR * self.data_range))
         return picture if self.channels == 3 else picture.repeat(3, axis=-1)
 
 

@@ -57,6 +57,12 @@ def matrix(budget=BUDGET):
     return tuple(dict.fromkeys([*experiments, QUICK]))
 
 
+# A domain that no network has seen: `python3 -m wi2_paper.own_data` cuts its maps and runs these.
+ELEVATION = tuple(
+    with_recipe("fewdata", dataset="elevation", task="sr_x4", model=BETTER, n_train=n, n_updates=2_000)
+    for n in (10, 100)
+)
+
 # Whose networks are in weights/, under the name DATASET_TASK.
 PUBLISHED = tuple(
     experiment for experiment in matrix()

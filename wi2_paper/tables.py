@@ -57,7 +57,8 @@ def read_results(directory):
 
 def result_names():
     """Return the experiments of the matrix and three measurements: nothing of a user's own data."""
-    return [*(experiment.name for experiment in _matrix()), "benchmark_speed", "ablation", "ablation_longer"]
+    experiments = (experiment.name for experiment in (*_matrix(), *matrix.ELEVATION))
+    return [*experiments, "benchmark_speed", "ablation", "ablation_longer"]
 
 
 def read_cards(directory):
@@ -79,6 +80,7 @@ def pages(results, cards):
         "gains over the best classical": gains_block(results, over_classical), "draws": draws_block(results),
         "remarks": remarks_block(results), "scores": scores_block(results), "networks": networks_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
+        "elevation": elevation_block(results),
     }}
 
 
@@ -369,6 +371,22 @@ def ablation_block(ablation, longer):
         for entry in longer.values() if entry["recipe"] != "fewdata"
     ]
     return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
+
+
+def elevation_block(results):
+    """Error in metres and gain over bicubic of each method on elevation maps."""
+    found = [result for experiment in matrix.ELEVATION if (result := results.get(experiment.name))]
+    methods = {"input": "bicubic (input)"} | CLASSICAL | {"restored": "network"}
+
+    def cell(result, name):
+        row = result["methods"].get(name)
+        if not row:
+            return MISSING
+        gain = f" ({row['psnr'] - result['methods']['input']['psnr']:+.2f})" if name != "input" else ""
+        return f"{row['rmse']:.2f}{gain}"
+
+    rows = [[f"{result['n_train']:,}", *(cell(result, name) for name in methods)] for result in found]
+    return _table(["tiles", *methods.values()], rows)
 
 
 def draw_curve(results):
