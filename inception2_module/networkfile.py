@@ -174,8 +174,21 @@ def restore_tiles(model, degraded, kind=EIGHT_BIT, ensemble=False):
     """Restore images of one size and kind: (N, H, W, C) -> the same, any H and W.
 
     Sides that the network cannot halve four times are padded by mirroring, and cropped again. With `ensemble` the
-    output is the mean over the 8 symmetries of the square, see symmetries.with_symmetries.
+    output is the mean over the 8 symmetries of the square, see symmetries.with_symmetries. A network of 8-bit images
+    sees data in the range that each image has by itself, as where a file is restored.
     """
+    if kind.is_data and not is_evened(model):
+        kinds = [kind.alone(image) for image in degraded]
+        return np.concatenate([_restore(model, degraded[i : i + 1], kinds[i], ensemble) for i in range(len(kinds))])
+    return _restore(model, degraded, kind, ensemble)
+
+
+def is_evened(model):
+    """Whether a network was built for data, see networks.even."""
+    return any(layer.name == "level_rows" for layer in getattr(model, "layers", ()))
+
+
+def _restore(model, degraded, kind, ensemble):
     restore = symmetries.with_symmetries(partial(predict, model), ensemble, trust=False)
     height, width = degraded.shape[1:3]
     bottom, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE

@@ -3,7 +3,7 @@
 Tiles are arrays (N, H, W, C), uint8 in 0..255 or of another `Kind`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,6 +69,11 @@ class Kind:
         """Map tiles to what a network sees and learns in training: as `to_network`, clipped to 0..1."""
         mapped = self.to_network(values)
         return mapped if self.dtype == "uint8" else np.clip(mapped, 0, 1)
+
+    def alone(self, image):
+        """The kind in which an image (H, W, C) stands by itself: low..high are its own, but for a few outliers."""
+        low, high = robust_range(image)
+        return replace(self, low=low, high=max(high, low + FLOOR * self.data_range))
 
     def ends(self, values):
         """The lowest and the highest of what a network is shown of tiles (N, H, W, C): floats, or float (N, 1, 1, 1).

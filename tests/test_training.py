@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,12 +89,28 @@ def test_flat_tiles_of_a_wide_range_are_learned(tmp_path):
 
 def test_tiles_beyond_the_range_of_their_set_are_restored():
     class Larger:
+        layers = (SimpleNamespace(name="level_rows"),)  # built for data
+
         def predict_on_batch(self, inputs):
             return 1.5 * inputs
 
     tiles = heights(0, 1_000)
     restored = networkfile.restore_tiles(Larger(), tiles.target, tiles.kind)
     np.testing.assert_allclose(restored, 1.5 * tiles.target, rtol=1e-4)
+
+
+def test_a_network_of_8_bits_sees_each_tile_of_data_in_a_range_of_its_own():
+    class Seen(list):
+        def predict_on_batch(self, inputs):
+            self.append(inputs)
+            return inputs
+
+    tiles, seen = heights(), Seen()
+    np.testing.assert_allclose(networkfile.restore_tiles(seen, tiles.target, tiles.kind), tiles.target, rtol=1e-5)
+    assert len(seen) == len(tiles)
+    for image in seen:
+        assert image.min() == pytest.approx(0, abs=0.01)
+        assert image.max() == pytest.approx(1, abs=0.01)
 
 
 def test_crops_keep_the_grid_of_the_low_resolution():

@@ -57,11 +57,13 @@ def matrix(budget=BUDGET):
     return tuple(dict.fromkeys([*experiments, QUICK]))
 
 
-# A domain that no network has seen: `python3 -m wi2_paper.own_data` cuts its maps and runs these.
-ELEVATION = tuple(
-    with_recipe("fewdata", dataset="elevation", task="sr_x4", model=BETTER, n_train=n, n_updates=2_000)
-    for n in (10, 100)
-)
+# Domains far from photographs: `python3 -m wi2_paper.own_data` cuts their files and runs these.
+OWN = {
+    dataset: tuple(with_recipe("fewdata", dataset=dataset, task="sr_x4", model=BETTER, n_train=n, n_updates=n_updates)
+                   for n in numbers)
+    for dataset, numbers, n_updates in (
+        ("elevation", (10, 100), 2_000), ("heat_maps", (100,), 1_000), ("microscopy", (100,), 1_000))
+}
 
 # Whose networks are in weights/, under the name DATASET_TASK.
 PUBLISHED = tuple(

@@ -57,8 +57,8 @@ def read_results(directory):
 
 def result_names():
     """Return the experiments of the matrix and three measurements: nothing of a user's own data."""
-    experiments = (experiment.name for experiment in (*_matrix(), *matrix.ELEVATION))
-    return [*experiments, "benchmark_speed", "ablation", "ablation_longer"]
+    chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
+    return [*(experiment.name for experiment in chosen), "benchmark_speed", "ablation", "ablation_longer"]
 
 
 def read_cards(directory):
@@ -80,7 +80,7 @@ def pages(results, cards):
         "gains over the best classical": gains_block(results, over_classical), "draws": draws_block(results),
         "remarks": remarks_block(results), "scores": scores_block(results), "networks": networks_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
-        "elevation": elevation_block(results),
+        "data of other kinds": own_block(results),
     }}
 
 
@@ -373,20 +373,18 @@ def ablation_block(ablation, longer):
     return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
 
 
-def elevation_block(results):
-    """Error in metres and gain over bicubic of each method on elevation maps."""
-    found = [result for experiment in matrix.ELEVATION if (result := results.get(experiment.name))]
-    methods = {"input": "bicubic (input)"} | CLASSICAL | {"restored": "network"}
-
-    def cell(result, name):
-        row = result["methods"].get(name)
-        if not row:
-            return MISSING
-        gain = f" ({row['psnr'] - result['methods']['input']['psnr']:+.2f})" if name != "input" else ""
-        return f"{row['rmse']:.2f}{gain}"
-
-    rows = [[f"{result['n_train']:,}", *(cell(result, name) for name in methods)] for result in found]
-    return _table(["tiles", *methods.values()], rows)
+def own_block(results):
+    """Error, in the units of the data, and gain over bicubic of each method on data that are no photographs."""
+    methods = {name: CLASSICAL[name] for name in ("lanczos", "linear", "raisr")} | {"restored": "network"}
+    rows = []
+    for experiment in (experiment for own in matrix.OWN.values() for experiment in own):
+        if result := results.get(experiment.name):
+            base = result["methods"]["input"]
+            gains = [f"{row['rmse']:.3g} ({row['psnr'] - base['psnr']:+.2f})"
+                     for row in (result["methods"][name] for name in methods)]
+            rows.append([f"{experiment.dataset.replace('_', ' ')} x4", f"{experiment.n_train:,}",
+                         f"{base['rmse']:.3g}", *gains])
+    return _table(["data", "tiles", "bicubic (input)", *methods.values()], rows, n_labels=2)
 
 
 def draw_curve(results):
