@@ -131,7 +131,8 @@ class Picture:
         samples = self.pixels[rows]
         if np.isfinite(self.hole_value):  # a value that was restored to exactly this would be a hole
             same = (samples == self.hole_value).all(axis=-1, keepdims=True)
-            samples = np.where(same, _next_to(self.hole_value, samples.dtype), samples)
+            if same.any():
+                samples = np.where(same, _next_to(self.hole_value, samples.dtype), samples)
         if self.holes is not None:
             samples = samples.copy()
             samples[self.holes[rows]] = self.hole_value

@@ -28,6 +28,7 @@ from inception2_module.experiments import Recipe, recipe_of
 # About 8 gray levels, the size of the errors of Mars x4. With less it comes near to the absolute error, whose gradient
 # does not shrink with the error: with that the ReLUs died (in runs on validation tiles that are not committed).
 CHARBONNIER = 0.03
+N_SCALING = 100  # tiles of data that say in which unit their noise is seen
 
 
 def build(experiment, tiles=None):
@@ -39,7 +40,7 @@ def build(experiment, tiles=None):
     recipe, is_noisy = recipe_of(experiment), task_of(experiment.task).is_noisy
     evened, scale = tiles is not None and tiles.kind.is_data, None
     if evened and is_noisy:
-        scale = float(np.median(scores.scales(tiles.kind.seen(tiles.degraded))))
+        scale = float(np.median(scores.scales(tiles.kind.seen(tiles.degraded[:N_SCALING]))))
     model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity,
                                  evened, scale)
     if recipe.standardise and (recipe.standardise_noisy or not is_noisy):
