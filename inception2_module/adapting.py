@@ -50,8 +50,7 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
     experiments = {"adapted": experiment, "own": with_recipe(
         "fewdata", n_updates=OWN * experiment.n_updates, **{field: getattr(experiment, field) for field in fields}
     )}
-    start_path, known = networkfile.find_weights(experiment.start)
-    start, seconds = networkfile.load_model(start_path), []
+    known, start, seconds = networkfile.find_weights(experiment.start)[1], training.load_start(experiment, tiles), []
 
     def train(name, train_tiles, validation_tiles, folder, choose):
         if name == "start":

@@ -97,7 +97,10 @@ def save_samples(path, title, images, result, test, restore_best):
         columns[best][shown] = restore_best(target[shown], degraded[shown])  # the others are not shown
     columns["restored"] = images["restored"]
     columns["target"] = target
-    columns = {name: test.kind.view(tiles) for name, tiles in columns.items()}
+    columns = {name: test.kind.view(tiles, target) for name, tiles in columns.items()}
+    if test.kind.is_data:
+        black, white = test.kind.spread(target).reshape(2, -1)
+        rows = [(f"{label}\n{black[i]:.5g} to\n{white[i]:.5g}", i) for label, i in rows]
     picture = draw_grid(title, rows, columns, methods)
     with util.replacing(path) as temporary:
         picture.save(temporary, optimize=True)

@@ -174,8 +174,21 @@ def restore_tiles(model, degraded, kind=EIGHT_BIT, ensemble=False):
     """Restore images of one size and kind: (N, H, W, C) -> the same, any H and W.
 
     Sides that the network cannot halve four times are padded by mirroring, and cropped again. With `ensemble` the
-    output is the mean over the 8 symmetries of the square, see symmetries.with_symmetries.
+    output is the mean over the 8 symmetries of the square, see symmetries.with_symmetries. A network of 8-bit images
+    sees data in the range that each image has by itself, as where a file is restored.
     """
+    if kind.is_data and not is_evened(model):
+        kinds = [kind.alone(image) for image in degraded]
+        return np.concatenate([_restore(model, degraded[i : i + 1], kinds[i], ensemble) for i in range(len(kinds))])
+    return _restore(model, degraded, kind, ensemble)
+
+
+def is_evened(model):
+    """Whether a network was built for data, see networks.even."""
+    return any(layer.name == "level_rows" or is_evened(layer) for layer in getattr(model, "layers", ()))
+
+
+def _restore(model, degraded, kind, ensemble):
     restore = symmetries.with_symmetries(partial(predict, model), ensemble, trust=False)
     height, width = degraded.shape[1:3]
     bottom, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
@@ -183,7 +196,7 @@ def restore_tiles(model, degraded, kind=EIGHT_BIT, ensemble=False):
     for i in range(0, len(degraded), PREDICT_BATCH):
         batch = np.pad(degraded[i : i + PREDICT_BATCH], ((0, 0), (0, bottom), (0, right), (0, 0)), "symmetric")
         inputs = kind.to_network(batch)
-        inside = np.clip(inputs, 0, 1)
+        inside = np.clip(inputs, *kind.ends(degraded[i : i + PREDICT_BATCH]))
         output = restore(inside) + (inputs - inside)  # what is beyond the range passes by the network
         restored[i : i + PREDICT_BATCH] = kind.from_network(output[:, :height, :width])
     return restored

@@ -28,6 +28,7 @@ from inception2_module.experiments import Recipe, recipe_of
 # About 8 gray levels, the size of the errors of Mars x4. With less it comes near to the absolute error, whose gradient
 # does not shrink with the error: with that the ReLUs died (in runs on validation tiles that are not committed).
 CHARBONNIER = 0.03
+N_SCALING = 100  # tiles of data that say in which unit their noise is seen
 
 
 def build(experiment, tiles=None):
@@ -35,15 +36,17 @@ def build(experiment, tiles=None):
 
     Where the experiment has a start, it is that network, whatever it is made of.
 
-    tiles : tileset.Tiles to train on; needed where the recipe standardises the layers
+    tiles : tileset.Tiles to train on; needed where the recipe standardises the layers, and for data
     """
     keras.utils.set_random_seed(experiment.seed)
-    recipe = recipe_of(experiment)
+    recipe, is_noisy = recipe_of(experiment), task_of(experiment.task).is_noisy
+    evened, scale = tiles is not None and tiles.kind.is_data, scale_of(experiment.task, tiles)
     if experiment.start:
-        model = networkfile.load_model(networkfile.find_weights(experiment.start)[0])
+        model = load_start(experiment, tiles)
     else:
-        model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
-    if recipe.standardise and (recipe.standardise_noisy or not task_of(experiment.task).is_noisy):
+        model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity,
+                                     evened, scale)
+    if recipe.standardise and (recipe.standardise_noisy or not is_noisy):
         images = tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH])
         networks.standardise(model, images, recipe.standardise)
     learning_rate = experiment.learning_rate
@@ -53,7 +56,8 @@ def build(experiment, tiles=None):
             0.0, experiment.n_updates - n_warmup, warmup_target=learning_rate, warmup_steps=n_warmup
         )
     optimizer = {"adam": keras.optimizers.Adam, "muon": muon.Muon}[recipe.optimizer]
-    model.compile(loss={"mse": "mse", "charbonnier": charbonnier}[recipe.loss], optimizer=optimizer(
+    loss = {"mse": "mse", "charbonnier": charbonnier}[recipe.loss]
+    model.compile(loss=_in_units(loss, scale) if scale else loss, optimizer=optimizer(
         learning_rate, global_clipnorm=recipe.clip_norm,
         use_ema=recipe.averaging is not None, ema_momentum=recipe.averaging or 0.99,
     ))
@@ -68,6 +72,30 @@ def charbonnier(target, restored):
     mean squared error, should not rule the training.
     """
     return keras.ops.mean(keras.ops.sqrt((target - restored) ** 2 + CHARBONNIER**2) - CHARBONNIER, axis=-1)
+
+
+def scale_of(task, tiles):
+    """The unit in which a network sees data with noise, see networks.even; None where each place has its own."""
+    if tiles is None or not tiles.kind.is_data or not task_of(task).is_noisy:
+        return None
+    return float(np.median(scores.scales(tiles.kind.seen(tiles.degraded[:N_SCALING]))))
+
+
+def load_start(experiment, tiles):
+    """Load the network that an experiment starts from; one of 8-bit images is made to see data as such a network does.
+
+    tiles : tileset.Tiles to train on
+    """
+    model = networkfile.load_model(networkfile.find_weights(experiment.start)[0])
+    if tiles.kind.is_data and not networkfile.is_evened(model):
+        return networks.evened(model, scale_of(experiment.task, tiles))
+    return model
+
+
+def _in_units(loss, scale):
+    """The loss of what is `scale` times as large as a network takes it for."""
+    loss = keras.losses.get(loss)
+    return lambda target, restored: loss(target / scale, restored / scale)
 
 
 def train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose=True):
@@ -285,8 +313,8 @@ def _load_best(path, model):
 def claim(run_dir, experiment, kind, data_id):
     """Save the configuration of a run beside its weights; never mix two configurations in one folder (`UserError`)."""
     config = asdict(experiment)
-    if kind != scores.EIGHT_BIT:  # whoever restores other images of such an instrument is to see them in the same range
-        config["range"] = [kind.low, kind.high]
+    if kind.is_data:  # whoever restores other images of such an instrument is to see them in the same range
+        config |= {"range": [kind.low, kind.high], "evened": True}
     if experiment.start:
         config["start_sha256"] = util.sha256_of(networkfile.find_weights(experiment.start)[0])
     config |= {"data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)),

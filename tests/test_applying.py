@@ -246,3 +246,16 @@ def test_the_cards_of_weights_are_true():
         assert {method: scores["psnr"] for method, scores in result["methods"].items()} == card["psnr"]
         assert f"`{card['sha256']}`" in (networkfile.WEIGHTS / "README.md").read_text()
     assert sorted(names) == ["mars_noise_s64", "mars_sr_x4", "mars_sr_x8"]
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_values_beyond_the_range_of_the_set_are_restored_and_an_outlier_passes_by(tmp_path, dtype):
+    """A network of maps of 0 to 1,000 m is shown the mountains of another map, and may put out higher ones."""
+    heights = np.random.default_rng(0).integers(-200, 2_000, (60, 70)).astype(dtype)
+    heights[30, 40] = 30_000
+    np.save(tmp_path / "a.npy", heights)
+    restore([tmp_path / "a.npy"], tmp_path / "out", lambda inputs: 1.5 * inputs, set_range=(0.0, 1_000.0))
+    found, usual = np.load(tmp_path / "out" / "a.npy"), heights < 30_000
+    np.testing.assert_allclose(found[usual], 1.5 * heights[usual], atol=1)
+    assert found.dtype == dtype
+    assert 30_000 < found[30, 40] < 31_500

@@ -113,6 +113,9 @@ def _check_methods(result):
             "psnr": (tiles["psnr_tiles"].mean(), TOLERANCE), "ssim": (tiles["ssim_tiles"].mean(), TOLERANCE),
             "psnr_of_mean_mse": (scores.psnr_of_mse(scores.DATA_RANGE**2 * squared.mean()), TOLERANCE_OF_MSE),
         }
+        if "rmse" in entry:
+            rmse = result["protocol"]["data_range"] * np.sqrt(squared.mean())
+            expected["rmse"] = rmse, TOLERANCE + TOLERANCE_OF_MSE * rmse
         for key, (value, tolerance) in expected.items():
             _check_number(f"{key} of {name}", entry[key], value, tolerance)
     for name, difference in result.get("differences", {}).items():

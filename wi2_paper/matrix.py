@@ -79,6 +79,14 @@ def matrix(budget=BUDGET):
     return tuple(dict.fromkeys([*experiments, QUICK]))
 
 
+# Domains far from photographs: `python3 -m wi2_paper.own_data` cuts their files and runs these.
+OWN = {
+    dataset: tuple(with_recipe("fewdata", dataset=dataset, task="sr_x4", model=BETTER, n_train=n, n_updates=n_updates)
+                   for n in numbers)
+    for dataset, numbers, n_updates in (
+        ("elevation", (10, 100), 2_000), ("heat_maps", (100,), 1_000), ("microscopy", (100,), 1_000))
+}
+
 # Whose networks are in weights/, by their names there.
 PUBLISHED = {
     f"{experiment.dataset}_{experiment.task}": experiment for experiment in matrix()

@@ -57,7 +57,8 @@ def read_results(directory):
 
 def result_names():
     """Return the experiments of the matrix and other measurements: nothing of a user's own data."""
-    return [*(experiment.name for experiment in _matrix()), *(_unseen_by(*cell) for cell in CELLS), "benchmark_speed",
+    chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
+    return [*(experiment.name for experiment in chosen), *(_unseen_by(*cell) for cell in CELLS), "benchmark_speed",
             "ablation", "ablation_longer"]
 
 
@@ -81,6 +82,7 @@ def pages(results, cards):
         "photographs": photographs_block(results),
         "remarks": remarks_block(results), "scores": scores_block(results), "networks": networks_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
+        "data of other kinds": own_block(results),
     }}
 
 
@@ -426,6 +428,20 @@ def ablation_block(ablation, longer):
         for entry in longer.values() if entry["recipe"] != "fewdata"
     ]
     return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
+
+
+def own_block(results):
+    """Error, in the units of the data, and gain over bicubic of each method on data that are no photographs."""
+    methods = {name: CLASSICAL[name] for name in ("lanczos", "linear", "raisr")} | {"restored": "network"}
+    rows = []
+    for experiment in (experiment for own in matrix.OWN.values() for experiment in own):
+        if result := results.get(experiment.name):
+            base = result["methods"]["input"]
+            gains = [f"{row['rmse']:.3g} ({row['psnr'] - base['psnr']:+.2f})"
+                     for row in (result["methods"][name] for name in methods)]
+            rows.append([f"{experiment.dataset.replace('_', ' ')} x4", f"{experiment.n_train:,}",
+                         f"{base['rmse']:.3g}", *gains])
+    return _table(["data", "tiles", "bicubic (input)", *methods.values()], rows, n_labels=2)
 
 
 def draw_curve(results):
