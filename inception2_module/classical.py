@@ -104,7 +104,7 @@ def methods_for(task):
     Lanczos where nothing but the resolution is missing; none for a task that takes colours away.
     """
     task = task_of(task)
-    if _last_noise(task):
+    if task.is_noisy_at_full_size:
         return installed()
     if task.is_luma:
         return ()
@@ -191,14 +191,3 @@ def _sigmas(task, data_range):
             impulse = blur(impulse, size, radius=2 if kind == "blur5" else None)
     clipped = task.sigma / data_range
     return clipped, clipped * np.sqrt(np.sum(impulse**2))
-
-
-def _last_noise(task):
-    """Whether there is noise at the size of the target."""
-    small = False
-    for kind, *_ in task.steps:
-        small = kind == "sr" or (small and kind != "enlarge")
-        if kind in ("noise", "poisson") and not small:
-            return True
-    return False
-

@@ -246,3 +246,14 @@ def test_the_cards_of_weights_are_true():
         assert {method: scores["psnr"] for method, scores in result["methods"].items()} == card["psnr"]
         assert f"`{card['sha256']}`" in (networkfile.WEIGHTS / "README.md").read_text()
     assert sorted(names) == ["mars_noise_s64", "mars_sr_x4", "mars_sr_x8"]
+
+
+def test_an_image_far_from_the_training_gets_one_sentence_in_its_line(tmp_path, capsys):
+    write(tmp_path / "in" / "noise.png", (64, 64))  # values at random: a deviation of 52
+    Image.new("RGB", (64, 64)).save(tmp_path / "in" / "black.png")
+    write(tmp_path / "in" / "tiny.png", (16, 16))
+    restore([tmp_path / "in"], tmp_path / "out", task="noise_s64")
+    black, noise, tiny = sorted(capsys.readouterr().out.splitlines())
+    assert black.endswith(": noise of about 0 is estimated, the network was trained for 64: expect harm")
+    assert noise.endswith("megapixels a second)")
+    assert tiny.endswith("megapixels a second)")
