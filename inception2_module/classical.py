@@ -10,9 +10,10 @@ from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
+from skimage import restoration
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet, estimate_sigma
 
-from download_module.degrade import LANCZOS, blur, degrade, downscale, task_of, upscale
+from download_module.degrade import LANCZOS, blur, defocus, degrade, downscale, task_of, upscale
 from download_module.workers import worker_pool
 from inception2_module import learned_filters, scores
 from inception2_module.scores import EIGHT_BIT
@@ -56,6 +57,57 @@ def bm3d(degraded, sigma, strength):
     return denoise(degraded, strength * sigma, profile=profile)
 
 
+def wiener(channel, psf, balance):
+    """Wiener-Hunt deconvolution with the known point spread; `balance` weighs the energy of the Laplacian.
+
+    Hunt, IEEE Transactions on Computers C-22(9), 1973. It needs a picture that repeats itself. A tile and its mirror
+    images do, and the blur of the tasks, which mirrors the edges too, is then undone exactly there.
+    """
+    missing = [(0, -(-size // (2 * side - 2)) * (2 * side - 2) - side)
+               for side, size in zip(channel.shape, psf.shape, strict=True)]
+    periodic = np.pad(channel, missing, "reflect")
+    return restoration.wiener(periodic, psf, balance, clip=False)[: channel.shape[0], : channel.shape[1]]
+
+
+def richardson_lucy(channel, psf, n_iterations):
+    """Richardson, JOSA 62(1), 1972, and Lucy, The Astronomical Journal 79(6), 1974, with the known point spread.
+
+    It takes what is outside for black: the tile gets a mirrored margin, and is cut out again.
+    """
+    margin = max(RICHARDSON_LUCY_MARGIN, *psf.shape)
+    inner = slice(margin, -margin)
+    padded = np.pad(np.clip(channel, 0, None), margin, "reflect").astype(np.float32)
+    return restoration.richardson_lucy(padded, psf.astype(np.float32), n_iterations, clip=False)[inner, inner]
+
+
+def point_spread(task):
+    """Return the point spread that a task (a str) is known to have, float64 (n, m), sum 1, n and m odd; or None.
+
+    That is what all its blurs make of a point, if each has one size and comes before any noise.
+    """
+    task, radius = task_of(task), 0
+    if task.scale or task.is_luma:
+        return None
+    blurs, is_noisy = [], False
+    for kind, size, largest in task.steps:
+        if kind in ("noise", "poisson"):
+            is_noisy = True
+        if kind not in ("blur", "blur5", "defocus"):
+            continue
+        if is_noisy or size != largest:
+            return None
+        blurs.append((defocus if kind == "defocus" else blur, size))
+        radius += math.ceil(size if kind == "defocus" else 4 * size) + 1
+    if not radius:
+        return None
+    spread = np.zeros((2 * radius + 1, 2 * radius + 1, 1))
+    spread[radius, radius] = 1
+    for apply, size in blurs:
+        spread = apply(spread, size)
+    inside = [np.flatnonzero(spread.sum(axis)) for axis in ((1, 2), (0, 2))]
+    return spread[inside[0][0] : inside[0][-1] + 1, inside[1][0] : inside[1][-1] + 1, 0]
+
+
 def expected_clipped(mean, sigma):
     """Closed form of E[clip(N(mean, sigma), 0, 1)], float arrays; the pull of clipping towards the middle."""
     def below(z):  # Phi(z) and its density
@@ -92,23 +144,32 @@ DENOISERS = {
     wavelet: (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0),
     bm3d: (1.0,),  # it takes several CPU seconds a tile and is told the sigma
 }
+# Balances and numbers of iterations. More of these give little more and take seconds a tile.
+DECONVOLVERS = {
+    wiener: (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3),
+    richardson_lucy: (1, 3, 10, 30, 100),
+}
+RICHARDSON_LUCY_MARGIN = 32  # pixels
 LEARNED = ("linear", "raisr")
 OPTIONAL = ("bm3d",)  # need a package of their name
-_METHODS = {method.__name__: method for method in (lanczos, *DENOISERS)}
+_METHODS = {method.__name__: method for method in (lanczos, *DENOISERS, *DECONVOLVERS)}
 
 
 def methods_for(task):
     """Return the names of the methods for a task, a str.
 
     Denoisers where there is noise at the size of the target (BM3D where it is installed), else learned filters, and
-    Lanczos where nothing but the resolution is missing; none for a task that takes colours away.
+    Lanczos where nothing but the resolution is missing; none for a task that takes colours away. Where the point spread
+    is known, deconvolution too, and learned filters whether there is noise or not.
     """
+    deconvolvers = () if point_spread(task) is None else tuple(method.__name__ for method in DECONVOLVERS)
     task = task_of(task)
     if task.is_noisy_at_full_size:
-        return installed()
+        return (*installed(), *deconvolvers, *LEARNED) if deconvolvers else installed()
     if task.is_luma:
         return ()
-    return ("lanczos", *LEARNED) if [kind for kind, *_ in task.steps] == ["sr"] else LEARNED
+    first = ("lanczos",) if [kind for kind, *_ in task.steps] == ["sr"] else deconvolvers
+    return (*first, *LEARNED)
 
 
 def installed():
@@ -119,7 +180,7 @@ def installed():
 
 def choices(name, task):
     """Return the settings to choose from of a method that learns nothing."""
-    return (task_of(task).scale,) if name == "lanczos" else DENOISERS[_METHODS[name]]
+    return (task_of(task).scale,) if name == "lanczos" else (DENOISERS | DECONVOLVERS)[_METHODS[name]]
 
 
 def choose_setting(name, task, tiles, pool=None):
@@ -170,6 +231,10 @@ def workers():
 def _restore_one(name, task, setting, kind, target, degraded):
     if name == "lanczos":
         return lanczos(target, setting)
+    if _METHODS[name] in DECONVOLVERS:
+        psf = point_spread(task)
+        channels = np.moveaxis(kind.to_unit(degraded), -1, 0)
+        return kind.from_unit(np.stack([_METHODS[name](channel, psf, setting) for channel in channels], axis=-1))
     clipped, left = _sigmas(task_of(task), kind.data_range)
     image = kind.to_unit(degraded)
     # The right one for each tile where it is not known, as that of photon noise.
