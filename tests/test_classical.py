@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+from skimage import restoration
 
 from download_module.degrade import degrade
 from inception2_module import classical, scores
@@ -168,6 +169,16 @@ def test_deconvolution_gains_clearly_over_the_input(task, wiener, richardson_luc
         setting = classical.choose_setting(name, task, tiles)
         restored = classical.restore(name, task, setting, target, tiles.degraded)
         assert scores.psnr(target, restored).mean() > before + gain, name
+
+
+def test_deconvolution_is_that_of_scikit_image_on_a_mirrored_tile():
+    blurred = degraded(shapes(1, 48), "defocus_r3")[0, ..., 0] / 255
+    psf = classical.point_spread("defocus_r3")
+    periodic = np.pad(blurred, ((0, 46), (0, 46)), "reflect")
+    expected = restoration.wiener(periodic, psf, 1e-3, clip=False)[:48, :48]
+    np.testing.assert_allclose(classical.wiener(blurred[None], psf, 1e-3)[0], expected, atol=1e-4)
+    expected = restoration.richardson_lucy(np.pad(blurred, 46, "reflect"), psf, 10, clip=False)[46:-46, 46:-46]
+    np.testing.assert_allclose(classical.richardson_lucy(blurred[None], psf, 10)[0], expected, atol=1e-4)
 
 
 def test_deconvolution_is_as_good_at_the_edge_as_inside():
