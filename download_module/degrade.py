@@ -181,6 +181,16 @@ class Task:
         return any(kind in ("noise", "poisson") for kind, *_ in self.steps)
 
     @property
+    def is_noisy_at_full_size(self):
+        """Whether there is noise at the size of the target, not only on a small image."""
+        small = False
+        for kind, *_ in self.steps:
+            small = kind == "sr" or (small and kind != "enlarge")
+            if kind in ("noise", "poisson") and not small:
+                return True
+        return False
+
+    @property
     def is_random(self):
         """Whether two inputs made of one target differ."""
         return self.is_noisy or any(low != high for _, low, high in self.steps)

@@ -17,7 +17,7 @@ import util
 from download_module import imagefile
 from download_module.degrade import task_of
 from inception2_module import symmetries
-from restore_module import blocks
+from restore_module import blocks, guard
 from restore_module.picture import restore_picture
 
 
@@ -93,10 +93,11 @@ def restore_files(inputs, out_dir, predict, task, options):
     restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
     for sentence in unread:
         print(sentence, file=sys.stderr)
+    warn = partial(guard.warn, task=task, enlarge=options.enlarge, set_range=options.set_range)
     reach, n_failed = blocks.measure_reach(predict), 0
     for path, name in images:
         try:
-            restore_file(path, Path(out_dir) / name, restore, reach, scale if options.enlarge else 1, options)
+            restore_file(path, Path(out_dir) / name, restore, reach, scale if options.enlarge else 1, options, warn)
         except (util.UserError, OSError) as error:
             n_failed += 1
             print(util.describe_error(error), file=sys.stderr)
@@ -105,14 +106,14 @@ def restore_files(inputs, out_dir, predict, task, options):
         raise util.UserError(f"{folders}{n_failed} of {len(images)} images could not be restored, see above")
 
 
-def restore_file(path, output_path, restore, reach, scale, options):
-    """Restore one file, `scale` times as large, and say how fast that was."""
+def restore_file(path, output_path, restore, reach, scale, options, warn):
+    """Restore one file, `scale` times as large, and say how fast that was and, once, what `warn` has to say of it."""
     if output_path.exists() and output_path.samefile(path):
         raise util.UserError(f"{path} would be overwritten: choose another --out")
     n_pages = imagefile.count_pages(path) if options.pages else 1
     if n_pages > 1 and options.trust_path:
         raise util.UserError(f"{path} has {n_pages} pages and --trust takes one picture: leave it out")
-    began, n_pixels, notes = time.perf_counter(), 0, {}
+    began, n_pixels, notes, warnings = time.perf_counter(), 0, {}, []
 
     def restored(page=None):
         nonlocal n_pixels
@@ -124,6 +125,7 @@ def restore_file(path, output_path, restore, reach, scale, options):
         output, trust = restore_picture(picture, restore, reach, scale, options.trust_path is not None, bar)
         n_pixels += output.pixels.shape[0] * output.pixels.shape[1]
         notes.update(dict.fromkeys(output.notes))
+        warnings.append(warn(picture))
         return output, trust
 
     if n_pages > 1:
@@ -134,7 +136,8 @@ def restore_file(path, output_path, restore, reach, scale, options):
         imagefile.write_picture(output_path, output)
         size = f"{output.pixels.shape[1]}x{output.pixels.shape[0]}"
     speed = n_pixels / 1e6 / (time.perf_counter() - began)
-    print(f"{path} -> {output_path} ({size}, {speed:.2f} megapixels a second)")
+    warning = next((f": {sentence}" for sentence in warnings if sentence), "")
+    print(f"{path} -> {output_path} ({size}, {speed:.2f} megapixels a second){warning}")
     for note in notes:
         print(f"{path}: {note}")
     if trust is not None:

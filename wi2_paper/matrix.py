@@ -3,6 +3,7 @@
 from inception2_module.experiments import NETWORKS, RECIPES, Experiment, with_recipe
 
 CELLS = tuple((dataset, task) for dataset in ("mars", "div2k") for task in ("sr_x4", "sr_x8", "noise_s64"))
+OTHER_TASKS = ("defocus_r3",)  # of Mars, each once
 BETTER = "inception_unet_halved"
 QUICK = with_recipe("fewdata", dataset="sample", n_updates=1_000)  # what `make run` trains
 # Part of each recipe's updates that the committed tables were trained with: about twelve hours on two CPU cores, when
@@ -66,6 +67,7 @@ def matrix(budget=BUDGET):
         *((recipe, cell | {"n_train": n, "model": model})
           for recipe in RECIPES for model in (paper, ours) for cell in cells for n in N_TRAIN[cell["dataset"]]),
         *((recipe, {"n_train": n, "model": model}) for recipe in RECIPES for model in (paper, ours) for n in CURVE),
+        *(("fewdata", {"task": task, "n_train": 100, "model": ours}) for task in OTHER_TASKS),
     ]
     experiments = []
     for recipe, options in wanted:

@@ -19,7 +19,9 @@ import util
 from inception2_module import evaluation, experiments
 from inception2_module.experiments import ADAPT, NETWORKS, RECIPES
 from wi2_paper import checking, matrix
-from wi2_paper.matrix import BETTER, BUDGET, CELLS, CURVE, N_MAX, PHOTO_NETWORKS, PUBLISHED, QUICK, STARTS
+from wi2_paper.matrix import (
+    BETTER, BUDGET, CELLS, CURVE, N_MAX, OTHER_TASKS, PHOTO_NETWORKS, PUBLISHED, QUICK, STARTS,
+)  # fmt: skip
 
 MISSING = "—"
 PAPER = experiments.Experiment.model
@@ -30,6 +32,7 @@ TASKS = {"sr_x4": "x4", "sr_x8": "x8", "noise_s64": "noise, sigma 64"}
 CLASSICAL = {
     "lanczos": "Lanczos", "linear": "learned linear filter", "raisr": "RAISR-like filters", "bm3d": "BM3D",
     "non_local_means": "non-local means", "total_variation": "total variation", "wavelet": "wavelet",
+    "wiener": "Wiener filter", "richardson_lucy": "Richardson-Lucy",
 }
 
 
@@ -58,8 +61,8 @@ def read_results(directory):
 def result_names():
     """Return the experiments of the matrix and other measurements: nothing of a user's own data."""
     chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
-    return [*(experiment.name for experiment in chosen), *(_unseen_by(*cell) for cell in CELLS), "benchmark_speed",
-            "ablation", "ablation_longer"]
+    measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch")
+    return [*(experiment.name for experiment in chosen), *(_unseen_by(*cell) for cell in CELLS), *measured]
 
 
 def read_cards(directory):
@@ -76,11 +79,14 @@ def pages(results, cards):
     }
     return {"README.md": hall, "README.ja.md": hall, "inception2_module/README.md": {
         "list of networks": models_block(),
+    }, "restore_module/README.md": {
+        "mismatch": mismatch_block(results.get("mismatch")),
     }, "wi2_paper/README.md": {
         "goals": goals_block(results), "gains over the input": gains_block(results, over_input),
         "gains over the best without a network": gains_block(results, over_best), "draws": draws_block(results),
         "photographs": photographs_block(results),
-        "remarks": remarks_block(results), "scores": scores_block(results), "networks": networks_block(results),
+        "remarks": remarks_block(results), "other damage": damage_block(results), "scores": scores_block(results),
+        "networks": networks_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
         "data of other kinds": own_block(results),
     }}
@@ -357,6 +363,48 @@ def goals_block(results):
     return _table(heads, rows) + (
         "\n\n- dB, with 95 % intervals over draws and scenes; * one draw, = equal. The paper's network, unless said "
         "otherwise. Most tiles: 10,000 (mars), 799 (div2k)."
+    )
+
+
+def damage_block(results):
+    """Damage beside that of the cells: every method on the same test tiles of Mars."""
+    rows = []
+    for task in OTHER_TASKS:
+        cell = find_draws(results, dataset="mars", task=task, recipe="fewdata", model=BETTER, n_train=100)
+        for group in _groups(cell, "mars") if cell else ():
+            psnr = {name: f"{evaluation.mean_of(row, cell[0], group):.2f}" for name, row in cell[0]["methods"].items()}
+            rows.append([_named(f"`{task}`", group),
+                         *(psnr.get(name, MISSING) for name in ("input", *CLASSICAL, "restored")),
+                         over_best(cell, group)])
+    heads = ["PSNR, dB", "input", *CLASSICAL.values(), "network", "network over the best of the others"]
+    return _table(heads, rows) + (
+        f"\n\n- Mars, n = 100, recipe fewdata, {NETWORKS[BETTER].title}; one draw. The Wiener filter and "
+        "Richardson-Lucy are told the point spread and the mirrored edges of the tiles, as the degradation "
+        "makes them, and their settings are chosen on tiles that the run may look at; the learned filters and the "
+        "network learn from these."
+    )
+
+
+def mismatch_block(measured):
+    """What a network does to inputs that are not those of its training, and how often restore warns of them."""
+    if not measured:
+        return "No result yet."
+    rows = []
+    for name, row in measured["rows"].items():
+        gains = [row.get("gains", {}).get(key) for key in ("mars", "photographs")]
+        rows.append([
+            name, *(f"{found['input']:.2f}, {found['gain']['mean']:+.2f}" if found else MISSING for found in gains),
+            *(f"{row['warned'][key]:.0%}" for key in measured["n"]),
+            {True: "yes", False: "no", None: MISSING}[row["wrong"]],
+        ])
+    sets = ", ".join(f"{n} {key}" for key, n in measured["n"].items())
+    heads = ["network for, input", "Mars: input, gain", "photographs: input, gain",
+             *(f"warned of, {key}" for key in measured["n"]), "it should be"]
+    return _table(heads, rows) + (
+        "\n\n- PSNR of the input and gain of the network of weights/ in dB, on test tiles of Mars and on crops of "
+        "photographs; for `--enlarge` the gain is that of the row without it. Warned of: part of the images that get a "
+        f"sentence ({sets}; gray ones for microscopy). Should be: {MISSING} where it is in between, or not looked for. "
+        "An image that equals its target counts as 100 dB."
     )
 
 
