@@ -185,7 +185,7 @@ def run_export(options):
     name = model_path.stem if model_path.stem != "model" else model_path.parent.name
     path = options.out or Path("outputs") / f"{name}{exporting.SUFFIXES[options.kind]}"
     difference = exporting.export(model, path, options.kind)
-    print(f"written: {path} (largest difference of an output in 0..1: {difference:.1e})")
+    util.say(f"written: {path} (largest difference of an output in 0..1: {difference:.1e})")
 
 
 COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export}
@@ -218,8 +218,8 @@ def measure(name, described, run_dir, model, data, test_tiles, seen_tiles, ensem
     print(f"{len(test_tiles):,} test tiles, {about['channels']}, whole tile, data range {about['data_range']:g}\n"
           f"{evaluation.table(result['methods'])}")
     if result["warning"]:
-        print(f"WARNING: {result['warning']}")
-    print(f"written: {RESULTS / f'{name}.json'} and {ASSETS / f'{name}.png'}")
+        util.say(f"WARNING: {result['warning']}")
+    util.say(f"written: {RESULTS / f'{name}.json'} and {ASSETS / f'{name}.png'}")
 
 
 def budget_of(described):

@@ -92,14 +92,14 @@ def restore_files(inputs, out_dir, predict, task, options):
     util.check_writable(out_dir)
     restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
     for sentence in unread:
-        print(sentence, file=sys.stderr)
+        util.say(sentence, sys.stderr)
     reach, n_failed = blocks.measure_reach(predict), 0
     for path, name in images:
         try:
             restore_file(path, Path(out_dir) / name, restore, reach, scale if options.enlarge else 1, options)
         except (util.UserError, OSError) as error:
             n_failed += 1
-            print(util.describe_error(error), file=sys.stderr)
+            util.say(util.describe_error(error), sys.stderr)
     if n_failed or unread:
         folders = f"{len(unread)} folders could not be read and " if unread else ""
         raise util.UserError(f"{folders}{n_failed} of {len(images)} images could not be restored, see above")
@@ -119,7 +119,7 @@ def restore_file(path, output_path, restore, reach, scale, options):
         picture = imagefile.read_picture(path, options.allow_large, options.value_range, page)
         if options.value_range is None:
             picture.take_range(options.set_range)
-        name = path.name if page is None else f"{path.name}, page {page + 1} of {n_pages}"
+        name = util.terminal_text(path.name if page is None else f"{path.name}, page {page + 1} of {n_pages}")
         bar = partial(tqdm, unit="block", desc=name, dynamic_ncols=True, mininterval=util.bar_interval())
         output, trust = restore_picture(picture, restore, reach, scale, options.trust_path is not None, bar)
         n_pixels += output.pixels.shape[0] * output.pixels.shape[1]
@@ -134,12 +134,12 @@ def restore_file(path, output_path, restore, reach, scale, options):
         imagefile.write_picture(output_path, output)
         size = f"{output.pixels.shape[1]}x{output.pixels.shape[0]}"
     speed = n_pixels / 1e6 / (time.perf_counter() - began)
-    print(f"{path} -> {output_path} ({size}, {speed:.2f} megapixels a second)")
+    util.say(f"{path} -> {output_path} ({size}, {speed:.2f} megapixels a second)")
     for note in notes:
-        print(f"{path}: {note}")
+        util.say(f"{path}: {note}")
     if trust is not None:
         save_trust(options.trust_path, trust)
-        print(f"written: {options.trust_path}")
+        util.say(f"written: {options.trust_path}")
 
 
 def save_trust(path, trust):

@@ -40,7 +40,7 @@ def main():
         try:
             picture = draw()
         except util.UserError as error:
-            print(f"{path} stays as it is: {error}")
+            util.say(f"{path} stays as it is: {error}")
             continue
         with util.replacing(path) as temporary:
             picture.save(temporary, optimize=True)
