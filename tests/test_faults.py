@@ -215,18 +215,26 @@ def test_a_training_that_may_write_no_large_file_says_so(workplace):
 
 def test_mutated_images_are_used_or_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "N_DOWNLOAD", 48)
-    assert faults.fuzz_download(tmp_path)["lost"] == 0
+    [series] = faults.fuzz_download(tmp_path)
+    assert (series["tried"], series["lost"]) == (48, 0)
 
 
 def test_mutated_images_are_restored_or_have_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "N_RESTORE", 48)
-    assert faults.fuzz_restore(tmp_path)["lost"] == 0
+    [series] = faults.fuzz_restore(tmp_path)
+    assert (series["tried"], series["lost"]) == (48, 0)
 
 
 def test_a_killed_download_py_goes_on(tmp_path, monkeypatch):
     command = faults.COMMANDS["download.py"][1]
     monkeypatch.setattr(faults, "COMMANDS", {"download.py": (4, command)})
     [series] = faults.kill_series(tmp_path)
+    assert (series["tried"], series["lost"]) == (4, 0)
+
+
+def test_a_killed_download_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(faults, "N_FETCH", 4)
+    [series] = faults.kill_fetch(tmp_path)
     assert (series["tried"], series["lost"]) == (4, 0)
 
 
