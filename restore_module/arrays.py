@@ -6,7 +6,7 @@
     large = restore([first, second], "runs/NAME/model.keras", enlarge=True)
 """
 
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 
 import numpy as np
 
@@ -93,4 +93,4 @@ def _restored(image, function, reach, scale, value_range, set_range):
 def _network(path, _modified):
     """The network of a file and how far it sees, kept for the next call."""
     predict = partial(networkfile.predict, networkfile.load_model(path))
-    return predict, blocks.measure_reach(predict)
+    return predict, cache(partial(blocks.measure_reach, predict))

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ def restore_files(inputs, out_dir, predict, task, options):
     restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
     for sentence in unread:
         util.say(sentence, sys.stderr)
-    reach, n_failed = blocks.measure_reach(predict), 0
+    reach, n_failed = cache(partial(blocks.measure_reach, predict)), 0
     for path, name in images:
         try:
             restore_file(path, Path(out_dir) / name, restore, reach, scale if options.enlarge else 1, options)
