@@ -170,11 +170,10 @@ def run_restore(options):
         low, high = options.range
         raise util.UserError(f"--range {low:g} {high:g} is no range: give the lower value first")
     model_path, known = networkfile.find_weights(options.weights)
-    model = networkfile.load_model(model_path)
     chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large,
                            options.range, known.get("range"), options.pages)
-    predict = partial(networkfile.predict, model)
-    files.restore_files(options.images, options.out, predict, known.get("task"), chosen)
+    load = partial(networkfile.load_predict, model_path, known)
+    files.restore_files(options.images, options.out, load, known.get("task"), chosen, known.get("reach"))
 
 
 def run_export(options):

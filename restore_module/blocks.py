@@ -5,6 +5,7 @@ equals, up to rounding, what the network would have made of the whole image. Nei
 a few pixels more. No Keras in here: the network comes as a function.
 """
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,11 @@ from inception2_module.networkfile import SIZE_MULTIPLE  # blocks begin and end 
 
 BLOCK = 1072  # longest side of a block: larger ones waste less on margins and take more memory
 BLEND = 16  # pixels over which neighbouring blocks fade into each other
+
+
+def reach_of(predict, known=None):
+    """Return a function that tells how far a network sees; what is not known is measured, when it is first needed."""
+    return cache(lambda: known or measure_reach(predict))
 
 
 def measure_reach(predict, size=384, n_trials=3):

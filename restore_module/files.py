@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,16 +67,18 @@ def _glob(pattern):
     return sorted(p for p in start.glob("/".join(parts)) if p.is_file() and not p.name.startswith("._"))
 
 
-def restore_files(inputs, out_dir, predict, task, options):
+def restore_files(inputs, out_dir, load, task, options, reach=None):
     """Restore each image into `out_dir`; one that fails gets its sentence on stderr and the others go on.
 
     Parameters
     ----------
     inputs : list of files, folders, glob patterns
     out_dir : path
-    predict : function, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3)
+    load : function -> the network, a function of float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3); called once the
+        files have been looked for
     task : what the network was trained for, or None: not known
     options : Options
+    reach : int, how far the network sees, see blocks.reach_of
 
     Raises
     ------
@@ -90,13 +92,17 @@ def restore_files(inputs, out_dir, predict, task, options):
     if options.trust_path and len(images) > 1:
         raise util.UserError(f"--trust takes one image at a time and these are {len(images)}")
     util.check_writable(out_dir)
-    restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
-    for sentence in unread:
+    missing = [f"{path} does not exist: check the path" for path, _ in images if not path.exists()]
+    for sentence in [*unread, *missing]:
         util.say(sentence, sys.stderr)
-    reach, n_failed = cache(partial(blocks.measure_reach, predict)), 0
-    for path, name in images:
+    n_failed, there = len(missing), [(path, name) for path, name in images if path.exists()]
+    if there:
+        predict = load()
+        restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
+        far = blocks.reach_of(predict, reach)
+    for path, name in there:
         try:
-            restore_file(path, Path(out_dir) / name, restore, reach, scale if options.enlarge else 1, options)
+            restore_file(path, Path(out_dir) / name, restore, far, scale if options.enlarge else 1, options)
         except (util.UserError, OSError) as error:
             n_failed += 1
             util.say(util.describe_error(error), sys.stderr)
