@@ -191,6 +191,7 @@ def load_predict(path, known):
                              "git checkout weights")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    options.enable_mem_pattern = False  # with it the memory of a block is taken twice
     session = onnxruntime.InferenceSession(str(graph_path), options, providers=["CPUExecutionProvider"])
 
     def run(images):
