@@ -63,9 +63,9 @@ def main():
     })
 
 
-def generate(path, side):
+def generate(path, side, seed=0):
     """Write a square RGB image of smooth patches with grain, in strips: it need not be pretty, only large."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (side // 50, side // 50, 3), dtype=np.uint8))
     image = np.asarray(small.resize((side, side), Image.Resampling.BICUBIC)).copy()
     grain = rng.integers(-10, 11, (256, side, 1), dtype=np.int16)
