@@ -199,11 +199,10 @@ def run_restore(options):
         low, high = options.range
         raise util.UserError(f"--range {low:g} {high:g} is no range: give the lower value first")
     model_path, known = networkfile.find_weights(options.weights)
-    model = networkfile.load_model(model_path)
     chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large,
                            options.range, known.get("range"), options.pages)
-    predict = partial(networkfile.predict, model)
-    files.restore_files(options.images, options.out, predict, known.get("task"), chosen)
+    load = partial(networkfile.load_predict, model_path, known)
+    files.restore_files(options.images, options.out, load, known.get("task"), chosen, known.get("reach"))
 
 
 def run_export(options):
@@ -213,7 +212,7 @@ def run_export(options):
     model = networkfile.load_model(model_path)
     path = options.out or Path("outputs") / f"{name_of(model_path)}{exporting.SUFFIXES[options.kind]}"
     difference = exporting.export(model, path, options.kind)
-    print(f"written: {path} (largest difference of an output in 0..1: {difference:.1e})")
+    util.say(f"written: {path} (largest difference of an output in 0..1: {difference:.1e})")
 
 
 COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export}
@@ -246,8 +245,8 @@ def measure(name, described, run_dir, model, data, test_tiles, seen_tiles, ensem
     print(f"{len(test_tiles):,} test tiles, {about['channels']}, whole tile, data range {about['data_range']:g}\n"
           f"{evaluation.table(result['methods'])}")
     if result["warning"]:
-        print(f"WARNING: {result['warning']}")
-    print(f"written: {RESULTS / f'{name}.json'} and {ASSETS / f'{name}.png'}")
+        util.say(f"WARNING: {result['warning']}")
+    util.say(f"written: {RESULTS / f'{name}.json'} and {ASSETS / f'{name}.png'}")
 
 
 def budget_of(described):

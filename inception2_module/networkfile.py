@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import zipfile
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -162,9 +164,48 @@ def _check_declared(path, config, n_held):
         raise
 
 
+def load_predict(path, known):
+    """Load a network to restore with, by ONNX Runtime where that is installed and weights/ has the graph, or by Keras.
+
+    Parameters
+    ----------
+    path, known : see `find_weights`
+
+    Returns
+    -------
+    function, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3), the same to 1e-5 either way
+
+    Raises
+    ------
+    util.UserError
+        When the graph is not the one of the card, or as `load_model`. The function raises it for an output that is not
+        a finite number.
+    """
+    if "onnx" not in known or find_spec("onnxruntime") is None:
+        return partial(predict, load_model(path))
+    import onnxruntime
+
+    graph_path = path.with_suffix(".onnx")
+    if not graph_path.is_file() or util.sha256_of(graph_path) != known["onnx"]["sha256"]:
+        raise util.UserError(f"{graph_path} is missing or not the file of its card: restore it with "
+                             "git checkout weights")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    options.enable_mem_pattern = False  # with it the memory of a block is taken twice
+    session = onnxruntime.InferenceSession(str(graph_path), options, providers=["CPUExecutionProvider"])
+
+    def run(images):
+        return _finite(session.run(None, {session.get_inputs()[0].name: np.asarray(images, np.float32)})[0])
+
+    return run
+
+
 def predict(model, images):
     """Apply a network: float32 (N, H, W, 3) -> float32 (N, H, W, 3). What is not a finite number is a `UserError`."""
-    output = np.asarray(model.predict_on_batch(images))
+    return _finite(np.asarray(model.predict_on_batch(images)))
+
+
+def _finite(output):
     if not np.isfinite(output).all():
         raise util.UserError("the network puts out values that are not finite numbers: train it again, or give another")
     return output

@@ -5,14 +5,20 @@ equals, up to rounding, what the network would have made of the whole image. Nei
 a few pixels more. No Keras in here: the network comes as a function.
 """
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
 from inception2_module.networkfile import SIZE_MULTIPLE  # blocks begin and end at multiples of it, too
 
-BLOCK = 384  # side of a block: larger ones waste less on margins and take more memory
+BLOCK = 1072  # longest side of a block: larger ones waste less on margins and take more memory
 BLEND = 16  # pixels over which neighbouring blocks fade into each other
+
+
+def reach_of(predict, known=None):
+    """Return a function that tells how far a network sees; what is not known is measured, when it is first needed."""
+    return cache(lambda: known or measure_reach(predict))
 
 
 def measure_reach(predict, size=384, n_trials=3):
@@ -48,20 +54,24 @@ def measure_reach(predict, size=384, n_trials=3):
 def plan_blocks(length, reach, block=BLOCK):
     """Cut one side of an image into overlapping blocks with weights that add up to one everywhere.
 
+    They are as few as can be, of one size, the smallest that so few can have.
+
     Parameters
     ----------
     length : int, a multiple of `SIZE_MULTIPLE`
-    reach : int, the margin of a block that is thrown away where the image goes on
-    block : int, at least 2 * reach + 2 * BLEND; larger than `length` is fine
+    reach : int, the margin of a block that is thrown away where the image goes on; a multiple of `SIZE_MULTIPLE`
+    block : int, the longest, at least 2 * reach + 2 * BLEND; larger than `length` is fine
 
     Returns
     -------
-    list of (start, weights) : weights is float32 (block,) or shorter for a short image, 0 in the margins
+    list of (start, weights) : weights is float32, of one length for all, 0 in the margins
     """
     if length <= block:
         return [(0, np.ones(length, np.float32))]
-    step = block - 2 * reach - BLEND
-    starts = [*range(0, length - block, step), length - block]
+    overlap = 2 * reach + BLEND
+    n = -(-(length - overlap) // (block - overlap))
+    block = SIZE_MULTIPLE * -(-(length + (n - 1) * overlap) // (n * SIZE_MULTIPLE))
+    starts = [SIZE_MULTIPLE * round(i * (length - block) / (n - 1) / SIZE_MULTIPLE) for i in range(n)]
     places = np.arange(length)
     # 0 before the middle of an overlap, 1 after it, and a ramp of BLEND pixels in between. A block weighs what its
     # own ramp has gained and the next one's has not yet taken away, so the weights add up to one.

@@ -20,7 +20,16 @@ from inception2_module import evaluation, experiments
 from inception2_module.experiments import ADAPT, NETWORKS, RECIPES
 from wi2_paper import checking, matrix
 from wi2_paper.matrix import (
-    BETTER, BUDGET, CELLS, CURVE, N_MAX, OTHER_TASKS, PHOTO_NETWORKS, PUBLISHED, QUICK, STARTS,
+    BETTER,
+    BUDGET,
+    CELLS,
+    CURVE,
+    N_MAX,
+    OTHER_TASKS,
+    PHOTO_NETWORKS,
+    PUBLISHED,
+    QUICK,
+    STARTS,
 )  # fmt: skip
 
 MISSING = "—"
@@ -80,7 +89,7 @@ def pages(results, cards):
     return {"README.md": hall, "README.ja.md": hall, "inception2_module/README.md": {
         "list of networks": models_block(),
     }, "restore_module/README.md": {
-        "mismatch": mismatch_block(results.get("mismatch")),
+        "data of other kinds": own_block(results), "mismatch": mismatch_block(results.get("mismatch")),
     }, "wi2_paper/README.md": {
         "goals": goals_block(results), "gains over the input": gains_block(results, over_input),
         "gains over the best without a network": gains_block(results, over_best), "draws": draws_block(results),
@@ -88,7 +97,6 @@ def pages(results, cards):
         "remarks": remarks_block(results), "other damage": damage_block(results), "scores": scores_block(results),
         "networks": networks_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
-        "data of other kinds": own_block(results),
     }}
 
 
