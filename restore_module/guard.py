@@ -55,7 +55,7 @@ def warn(picture, task, enlarge, set_range=None):
     enlarge : bool, whether it is to be enlarged first
     set_range : (low, high) of the set that the network was trained on, None for 8 bits
     """
-    if task is None:
+    if task is None or task_of(task).is_pairs:  # nothing is known of what it was trained for
         return None
     task = task_of(task)
     image = _middle(picture, task.scale or 1)
