@@ -119,16 +119,21 @@ def experiment_of(options):
     settings = {field.name: getattr(options, field.name) for field in fields(Experiment)}
     if not options.start:
         return with_recipe(**settings)
-    model_path, known = networkfile.find_weights(options.start)
     given = [f"--{name}" for name in ("model", "recipe", "width", "dropout") if settings[name] is not None]
     if given:
         raise util.UserError(f"{' and '.join(given)} cannot be chosen with --start, whose network it is: leave it out")
-    if not known.get("task") or known.get("model") not in NETWORKS:
-        raise util.UserError(f"nothing beside {model_path} says what network it is: take one of weights/ or runs/")
+    model_path = networkfile.find_weights(options.start)[0]
+    start = name_of(model_path)
+    try:
+        found, known = networkfile.find_weights(start)
+    except util.UserError:
+        found, known = None, {}
+    if found is None or not found.samefile(model_path) or known.get("model") not in NETWORKS:
+        raise util.UserError(f"{model_path} is neither of weights/ nor of runs/, which say what network it is: put the "
+                             "folder of its training into runs/")
     if not task_of(known["task"]).covers(task_of(options.task)):
-        raise util.UserError(f"{options.start} is a network for {known['task']}, not for {options.task}: add --task "
+        raise util.UserError(f"{start} is a network for {known['task']}, not for {options.task}: add --task "
                              f"{known['task']}, or start from another one")
-    start = name_of(model_path) if model_path.is_relative_to(RUNS) else options.start  # runs/NAME is found by its name
     return with_recipe(**settings | {"recipe": ADAPT, "start": start, "model": known["model"], "width": known["width"]})
 
 
@@ -225,6 +230,8 @@ def measure(name, described, run_dir, model, data, test_tiles, seen_tiles, ensem
     trained_path = run_dir / "trained.json"
     unknown = dict.fromkeys(("seconds_train", "chosen_update", "device", "backend", "versions", "git_commit"))
     trained = util.read_json(trained_path) if trained_path.exists() else unknown
+    if not isinstance(trained, dict):
+        raise util.UserError(f"{trained_path} is damaged or was changed by hand: remove it, or train again")
     began = time.perf_counter()
     restore = partial(networkfile.restore_tiles, model, kind=data.kind)
     measured, images, restore_best = evaluation.evaluate(

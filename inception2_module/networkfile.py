@@ -13,6 +13,7 @@ import numpy as np
 import util
 from download_module import unpack
 from inception2_module import scores, symmetries
+from inception2_module.known import read_known
 from inception2_module.scores import EIGHT_BIT
 
 # Four strides of 2: the sides of an input must be multiples of this.
@@ -37,8 +38,8 @@ def find_weights(name):
     name, path = str(name), Path(name)
     card_path = WEIGHTS / f"{name}.json"
     if util.is_plain_name(name) and card_path.exists():
-        card, path = util.read_json(card_path), WEIGHTS / f"{name}.keras"
-        if not path.is_file() or util.sha256_of(path) != card["sha256"]:
+        card, path = read_known(card_path, "restore it with git checkout weights"), WEIGHTS / f"{name}.keras"
+        if not path.is_file() or util.sha256_of(path) != card.get("sha256"):
             raise util.UserError(f"{path} is missing or not the file of its card: restore it with git checkout weights")
         return path, card
     if not path.exists() and util.is_plain_name(name) and (RUNS / name).is_dir():
@@ -53,11 +54,7 @@ def find_weights(name):
         runs = len(list(RUNS.glob("*/model.keras")))
         raise util.UserError(f"there is no network {name}: give one of these names: {cards}; or a training in {RUNS}/ "
                              f"({runs} there), or the path of a .keras file")
-    config_path = path.resolve().with_name("config.json")
-    config = util.read_json(config_path) if config_path.exists() else {}
-    if not isinstance(config, dict) or (config and not {"dataset", "task", "n_train"} <= config.keys()):
-        raise util.UserError(f"{config_path} is not the configuration of a training: remove it")
-    return path, config
+    return path, read_known(path.resolve().with_name("config.json"), "remove it, or train again")
 
 
 PREDICT_BATCH = 8

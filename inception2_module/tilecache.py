@@ -30,7 +30,7 @@ def read_cached(directory, name, digests, indices, read_all):
 
     Returns
     -------
-    array (n, H, W, C), or None where these tiles have to be read from their own files
+    array (n, H, W, C) or `Picked` tiles, not to be written to; None where they have to be read from their own files
     """
     if digests is None or len(indices) < N_LEAST:
         return None
@@ -39,7 +39,27 @@ def read_cached(directory, name, digests, indices, read_all):
     if tiles is None and len(indices) >= len(digests) / 2:
         tiles = read_all()
         _save(directory, name, key, tiles)
-    return None if tiles is None else tiles[list(indices)]
+    if tiles is None:
+        return None
+    first, last = indices[0], indices[-1]
+    return tiles[first : last + 1] if list(indices) == list(range(first, last + 1)) else Picked(tiles, indices)
+
+
+class Picked:
+    """Some tiles of an array on disk, each read when it is asked for: a copy of a gigabyte takes seconds."""
+
+    def __init__(self, tiles, indices):
+        self.tiles, self.indices = tiles, np.asarray(indices)
+        self.shape, self.dtype = (len(self.indices), *tiles.shape[1:]), tiles.dtype
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, wanted):
+        return self.tiles[self.indices[wanted]]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self[:], dtype)
 
 
 def _load(directory, name, key, n):

@@ -25,7 +25,8 @@ class Tiles:
 
     Attributes
     ----------
-    target, degraded : (N, H, W, C), of the kind
+    target, degraded : (N, H, W, C), of the kind; thousands of training tiles are read as they are asked for, see
+        tilecache.py
     scenes : tuple of int, for each tile the number of its scene. Tiles of one scene are alike: it is the source image
         or, on Mars, all images of one Martian day.
     kind : scores.Kind, what the values mean

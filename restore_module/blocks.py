@@ -12,8 +12,15 @@ import numpy as np
 
 from inception2_module.networkfile import SIZE_MULTIPLE  # blocks begin and end at multiples of it, too
 
-BLOCK = 1072  # longest side of a block: larger ones waste less on margins and take more memory
+# Longest side of a block: larger ones waste less on margins and take more memory, of which an image of more pixels
+# than LARGE leaves less: 100 megapixels are restored within 2 GB.
+BLOCK, BLOCK_OF_LARGE, LARGE = 1072, 912, 26_000_000
 BLEND = 16  # pixels over which neighbouring blocks fade into each other
+
+
+def block_of(height, width):
+    """Return the longest side of a block for an image of this size."""
+    return BLOCK if height * width <= LARGE else BLOCK_OF_LARGE
 
 
 def reach_of(predict, known=None):

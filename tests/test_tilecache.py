@@ -6,7 +6,9 @@ from conftest import names, no_disk, write_dataset
 
 import util
 from download_module import manifest, tilefile
-from inception2_module import tilecache, tileset
+from inception2_module import experiments, tilecache, tileset
+from inception2_module.batches import draw_batch
+from inception2_module.experiments import with_recipe
 from inception2_module.tileset import TileSet
 
 N = 12
@@ -112,3 +114,18 @@ def test_what_cannot_be_written_is_not(data_dir, monkeypatch, number):
     monkeypatch.setattr(np, "save", fail)
     assert len(read(data_dir)) == N
     assert not cached(data_dir)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "fewdata"])
+def test_batches_are_the_same(data_dir, recipe):
+    experiment = with_recipe(recipe, dataset="tiny", n_train=N, batch_size=3)
+    pick = [0, 2, 3, 5, 6, 7, 11]
+    plain = tileset.Tiles(*(tileset.read_tiles([paths[i] for i in pick]) for paths in zip(
+        *TileSet(data_dir, "tiny", "sr_x4")._pairs("train", None), strict=True)))
+    read(data_dir)
+    kept = read(data_dir, pick)
+    assert isinstance(kept.target, tilecache.Picked)
+    for update in range(4):
+        for ours, theirs in zip(*(draw_batch(tiles, update, experiment, experiments.RECIPES[recipe])
+                                  for tiles in (kept, plain)), strict=True):
+            np.testing.assert_array_equal(ours, theirs)

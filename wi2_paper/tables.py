@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 import util
 from inception2_module import evaluation, experiments
 from inception2_module.experiments import ADAPT, NETWORKS, RECIPES
+from inception2_module.known import read_known
 from wi2_paper import checking, matrix
 from wi2_paper.matrix import (
     BETTER,
@@ -49,6 +50,8 @@ def main():
     results, cards = read_results("results"), read_cards("weights")
     for name, result in results.items():
         checking.check_result(Path("results") / f"{name}.json", result)
+    for card in cards:
+        checking.check_card(Path("weights") / f"{card.get('name')}.json", card)
     for name, blocks in pages(results, cards).items():
         path = Path(name)
         text = replace_blocks(path.read_text(encoding="utf-8"), blocks, path)
@@ -77,7 +80,7 @@ def result_names():
 def read_cards(directory):
     """Read the cards of the published networks that are there, in their order."""
     paths = (Path(directory) / f"{name}.json" for name in PUBLISHED)
-    return [util.read_json(path) for path in paths if path.exists()]
+    return [read_known(path, "restore it with git checkout weights") for path in paths if path.exists()]
 
 
 def pages(results, cards):
