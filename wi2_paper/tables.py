@@ -2,8 +2,8 @@
 
     python3 -m wi2_paper.tables     # half a minute; only what stands between the markers changes
 
-README.md and README.ja.md show the same three small tables (31.75 dB on Mars x4), wi2_paper/README.md all of them, and
-inception2_module/README.md which networks there are. Rows and columns without any result are left out and a line says
+README.md and README.ja.md show the same three small tables (31.75 dB on Mars x4), wi2_paper/README.md all of them,
+restore_module/README.md that of data, and inception2_module/README.md which networks there are. Rows and columns without any result are left out and a line says
 how many experiments are missing; what was shortened or unverified is said under the tables. Results of a user's own
 data set are not read.
 """
@@ -75,12 +75,13 @@ def pages(results, cards):
     }
     return {"README.md": hall, "README.ja.md": hall, "inception2_module/README.md": {
         "list of networks": models_block(),
+    }, "restore_module/README.md": {
+        "data of other kinds": own_block(results),
     }, "wi2_paper/README.md": {
         "goals": goals_block(results), "gains over the input": gains_block(results, over_input),
         "gains over the best classical": gains_block(results, over_classical), "draws": draws_block(results),
         "remarks": remarks_block(results), "scores": scores_block(results), "networks": networks_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
-        "data of other kinds": own_block(results),
     }}
 
 
