@@ -37,6 +37,8 @@ def choose_rows(gains):
 def draw_grid(title, rows, columns, methods, base="input", zoom=ZOOM):
     """Draw images in rows and columns: below each its PSNR, how much that is above the input's, and its SSIM.
 
+    Data have the root of their mean squared error in the place of the SSIM.
+
     Parameters
     ----------
     title : str, says what is shown and how it was trained; or empty
@@ -72,7 +74,12 @@ def draw_grid(title, rows, columns, methods, base="input", zoom=ZOOM):
                 text = f"{psnr:.2f} dB"
                 if head != base:
                     text += f" ({psnr - methods[base]['psnr_tiles'][index]:+.2f})"
-                draw.text((left, top + height + 3), text + (f" / {ssim:.3f}" if width > 200 else ""), "black", small)
+                if "rmse" in methods[head]:
+                    error = methods[head]["rmse"] * 10 ** ((methods[head]["psnr_of_mean_mse"] - psnr) / 20)
+                    last = f", error {error:.3g}"
+                else:
+                    last = f" / {ssim:.3f}"
+                draw.text((left, top + height + 3), text + last * (width > 200), "black", small)
     return picture
 
 

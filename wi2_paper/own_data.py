@@ -108,7 +108,8 @@ def draw(experiments, show):
         columns[f"network\n{experiment.n_train} tiles"] = networkfile.restore_tiles(model, test.degraded, test.kind)
     scores = {head: evaluation.score(test.target, tiles, test.kind) for head, tiles in columns.items()}
     columns = {head: show(tiles, test.kind, test.target) for head, tiles in (columns | {"target": test.target}).items()}
-    return drawing.draw_grid("", [("", i) for i in range(N_SHOWN)], columns, scores, base="bicubic")
+    return drawing.draw_grid("", [("", i) for i in range(N_SHOWN)], columns, scores, "bicubic",
+                             256 // test.target.shape[1])
 
 
 if __name__ == "__main__":

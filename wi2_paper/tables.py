@@ -2,10 +2,10 @@
 
     python3 -m wi2_paper.tables     # half a minute; only what stands between the markers changes
 
-README.md and README.ja.md show the same three small tables (31.75 dB on Mars x4), wi2_paper/README.md all of them, and
-inception2_module/README.md which networks there are. Rows and columns without any result are left out and a line says
-how many experiments are missing; what was shortened or unverified is said under the tables. Results of a user's own
-data set are not read.
+README.md and README.ja.md show the same three small tables (31.75 dB on Mars x4), wi2_paper/README.md all of them,
+restore_module/README.md that of data, and inception2_module/README.md which networks there are. Rows and columns
+without any result are left out and a line says how many experiments are missing; what was shortened or unverified is
+said under the tables. Results of a user's own data set are not read.
 """
 
 import sys
