@@ -179,7 +179,9 @@ def load_predict(path, known):
         a finite number.
     """
     if "onnx" not in known or find_spec("onnxruntime") is None:
-        return partial(predict, load_model(path))
+        from inception2_module.fasternetwork import faster
+
+        return partial(predict, faster(load_model(path)))
     import onnxruntime
 
     graph_path = path.with_suffix(".onnx")
