@@ -182,7 +182,8 @@ def load_predict(path, known):
         from inception2_module.fasternetwork import faster
 
         return partial(predict, faster(load_model(path)))
-    import onnxruntime
+    with util.loading(2):
+        import onnxruntime
 
     graph_path = path.with_suffix(".onnx")
     if not graph_path.is_file() or util.sha256_of(graph_path) != known["onnx"]["sha256"]:
