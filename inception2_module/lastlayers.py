@@ -10,6 +10,37 @@ import numpy as np
 FEW = 4  # output channels up to which it pays
 
 
+def is_strided(model):
+    """Whether any layer of a network has strides."""
+    return any(max(getattr(layer, "strides", (1,))) > 1 for layer in model.layers)
+
+
+def rewrite(layer, kernel, is_strided):
+    """Return how a layer is computed faster, or None where it stays as it is.
+
+    Parameters
+    ----------
+    layer : keras.layers.Conv2D or Conv2DTranspose with padding "same"
+    kernel : float array, its kernel
+    is_strided : bool, whether any layer of the network has strides. Then images have even sides; a network without
+        takes odd ones too, and stays as it is.
+
+    Returns
+    -------
+    (kernel, stride, side) : of a convolution with padding "same", and the side of the squares that its channels are
+        laid out to
+    """
+    stride, is_transposed = layer.strides[0], hasattr(layer, "output_padding")
+    is_square = kernel.shape[0] == kernel.shape[1] and layer.strides == (stride, stride)
+    if not layer.name.endswith("_out") or layer.filters > FEW or not is_square:
+        return None
+    if is_transposed:
+        return of_transposed(kernel, stride), 1, stride
+    if stride == 1 and is_strided and kernel.shape[0] % 2 and kernel.shape[0] > 1:
+        return of_plain(kernel), 2, 2
+    return None
+
+
 def of_transposed(kernel, stride):
     """Return the kernel of a convolution of stride 1 that does what a transposed one does.
 

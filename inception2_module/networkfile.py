@@ -179,8 +179,11 @@ def load_predict(path, known):
         a finite number.
     """
     if "onnx" not in known or find_spec("onnxruntime") is None:
-        return partial(predict, load_model(path))
-    import onnxruntime
+        from inception2_module.fasternetwork import faster
+
+        return partial(predict, faster(load_model(path)))
+    with util.loading(2):
+        import onnxruntime
 
     graph_path = path.with_suffix(".onnx")
     if not graph_path.is_file() or util.sha256_of(graph_path) != known["onnx"]["sha256"]:

@@ -34,8 +34,7 @@ def build(model):
     import onnx
 
     graph = _Graph()
-    # Strides need even sides anyway; a network without any takes odd ones too, and stays as it is.
-    is_strided = any(max(getattr(layer, "strides", (1,))) > 1 for layer in model.layers)
+    is_strided = lastlayers.is_strided(model)
     names = {}
     for layer in model.layers:
         inputs = [] if isinstance(layer, layers.InputLayer) else [
@@ -105,15 +104,12 @@ def _convolution(graph, layer, name, inputs, is_strided):
         raise UnknownLayerError(f"{layer.name} is a convolution of a kind that has no translation")
     kernel = keras.ops.convert_to_numpy(layer.kernel)
     bias = keras.ops.convert_to_numpy(layer.bias) if layer.use_bias else np.zeros(layer.filters, np.float32)
-    layout = None  # the sides of the places that are laid out from channels
-    is_last = layer.name.endswith("_out") and layer.filters <= lastlayers.FEW  # its output has the image's even sides
-    if is_last and is_transposed and strides[0] == strides[1]:
-        kernel, layout, strides, is_transposed = lastlayers.of_transposed(kernel, strides[0]), strides[0], (1, 1), False
-    elif is_last and not is_transposed and strides == (1, 1) and is_strided \
-            and kernel.shape[0] % 2 and kernel.shape[0] == kernel.shape[1] > 1:
-        kernel, layout, strides = lastlayers.of_plain(kernel), 2, (2, 2)
+    side = 1
+    if faster := lastlayers.rewrite(layer, kernel, is_strided):
+        kernel, stride, side = faster
+        strides, is_transposed = (stride, stride), False
     parameters = [graph.value(f"{name}:kernel", kernel.transpose(3, 2, 0, 1)),
-                  graph.value(f"{name}:bias", np.tile(bias, layout**2 if layout else 1))]
+                  graph.value(f"{name}:bias", np.tile(bias, side**2))]
     options = {"kernel_shape": kernel.shape[:2], "strides": strides}
     if is_transposed:
         missing = [side - stride for side, stride in zip(kernel.shape[:2], strides, strict=True)]
@@ -121,8 +117,8 @@ def _convolution(graph, layer, name, inputs, is_strided):
     else:
         options["auto_pad"] = "SAME_UPPER"
     output = graph.add("ConvTranspose" if is_transposed else "Conv", [*inputs, *parameters], name, **options)
-    if layout:
-        output = graph.add("DepthToSpace", [output], f"{name}:laid_out", blocksize=layout)
+    if side > 1:
+        output = graph.add("DepthToSpace", [output], f"{name}:laid_out", blocksize=side)
     match layer.activation.__name__:
         case "linear":
             return output

@@ -15,6 +15,7 @@ from inception2_module.networkfile import SIZE_MULTIPLE  # blocks begin and end 
 # Longest side of a block: larger ones waste less on margins and take more memory, of which an image of more pixels
 # than LARGE leaves less: 100 megapixels are restored within 2 GB.
 BLOCK, BLOCK_OF_LARGE, LARGE = 1072, 912, 26_000_000
+ROWS = 64  # that are written at once: of a wide image all rows of a block would take as much memory again
 BLEND = 16  # pixels over which neighbouring blocks fade into each other
 
 
@@ -132,9 +133,10 @@ def restore_blocks(predict, shape, read, write, reach, block=BLOCK, batch_size=1
             if progress:
                 progress(len(group))
         next_start = rows[i + 1][0] + reach if i + 1 < len(rows) else padded_height
-        stop = min(next_start, height)
-        write(slice(strip_start, stop), slice(0, width), sums[: stop - strip_start, :width])
-        strip, strip_start = sums[next_start - strip_start :], next_start
+        for first in range(strip_start, min(next_start, height), ROWS):
+            last = min(first + ROWS, next_start, height)
+            write(slice(first, last), slice(0, width), sums[first - strip_start : last - strip_start, :width])
+        strip, strip_start = sums[next_start - strip_start :].copy(), next_start
 
 
 def _read_padded(read, shape, top, left, height, width):

@@ -232,7 +232,7 @@ def test_the_trust_map_is_written(tmp_path, name):
 def test_weights_that_are_not_those_of_their_card_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(networkfile, "WEIGHTS", tmp_path)
     (tmp_path / "mine.keras").write_bytes(b"changed")
-    util.write_json(tmp_path / "mine.json", {"sha256": "0" * 64, "task": "sr_x4"})
+    util.write_json(tmp_path / "mine.json", {"sha256": "0" * 64, "dataset": "mars", "task": "sr_x4", "n_train": 9})
     with pytest.raises(util.UserError, match="not the file of its card"):
         networkfile.find_weights("mine")
 

@@ -60,6 +60,20 @@ def test_a_graph_that_is_not_that_of_its_card_is_refused(weights, harm):
         networkfile.load_predict(*networkfile.find_weights(NAMES[0]))
 
 
+def test_a_graph_that_puts_out_no_numbers_restores_nothing(tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from inception2_module import networks, onnxgraph
+
+    model = networks.build_model("srcnn535", 4, 0.0)
+    model.set_weights([np.full(weight.shape, 1e20, np.float32) for weight in model.get_weights()])
+    path = tmp_path / "a.onnx"
+    path.write_bytes(onnxgraph.build(model).SerializeToString())
+    predict = networkfile.load_predict(tmp_path / "a.keras", {"onnx": {"sha256": util.sha256_of(path)}})
+    with pytest.raises(util.UserError, match="not finite numbers"):
+        predict(np.ones((1, 16, 16, 3), np.float32))
+
+
 def test_without_onnxruntime_keras_restores(weights, monkeypatch):
     monkeypatch.setattr(networkfile, "find_spec", lambda name: None)
     (weights / f"{NAMES[0]}.onnx").unlink()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from inception2_module import lastlayers, networks, onnxgraph
+from inception2_module import fasternetwork, lastlayers, networks, onnxgraph
 from inception2_module.backend import keras, layers
 from inception2_module.experiments import NETWORKS
 
@@ -35,10 +35,23 @@ def test_every_network_gives_the_same_output(name):
     np.testing.assert_allclose(run(model, image), expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_restored_with_to_the_same_output(name):
+    model = random_weights(networks.build_model(name, 8, 0.0))
+    faster = fasternetwork.faster(model)
+    for size in ((1, 48, 64, 3), (2, 16, 80, 3)):
+        image = np.random.default_rng(1).random(size, np.float32)
+        expected = model.predict_on_batch(image)
+        np.testing.assert_allclose(faster.predict_on_batch(image), expected,
+                                   atol=2e-6 * max(1, np.abs(expected).max()))
+
+
 def test_a_network_without_strides_takes_odd_sides():
     model = random_weights(networks.build_model("srcnn535", 8, 0.0))
     image = np.random.default_rng(1).random((1, 17, 23, 3), np.float32)
     np.testing.assert_allclose(run(model, image), model.predict_on_batch(image), atol=1e-5)
+    np.testing.assert_allclose(fasternetwork.faster(model).predict_on_batch(image), model.predict_on_batch(image),
+                               atol=2e-6)
 
 
 @pytest.mark.parametrize("kernel", [2, 3, 4, 5, 6, 9, 12])
