@@ -16,13 +16,14 @@ from inception2_module.scores import DATA_RANGE
 SMALLEST, LARGEST = 32, 1024  # sides, in pixels, of what is looked at: fewer say nothing, more say nothing new
 LEVEL = 1 / DATA_RANGE
 LITTLE, MUCH = 0.65, 1.4  # parts of the noise of the training from and up to which noise is like it
-NOISE = 3 * LEVEL  # less than this does no harm that would be worth a word
+NOISE = 3.5 * LEVEL  # less than this does no harm that would be worth a word
 TEXTURE = 8 * LEVEL  # what the texture of sharp gray images passes for; colours part it from noise
 DETAIL = LEVEL**2 / 2  # coarse detail, mean square: below it nothing is said of the fine
 ROUNDING = LEVEL**2 / 12  # mean square of what rounding to 8 bits adds
 # Fine detail in parts of the coarse (see `sharpness`): at most, of an image that was enlarged, by any usual filter; at
 # most, of one that was blurred; at least, of a small one that is worth enlarging.
-STILL_ENLARGED, STILL_BLURRED, STILL_SMALL = 0.4, 0.2, 0.2
+STILL_ENLARGED, STILL_BLURRED, STILL_SMALL = 0.33, 0.2, 0.25
+IN_FOCUS = 64  # pixels: smaller images may well show nothing that is in focus
 HARDLY_CLIPPED = 8 * LEVEL
 MARGIN = 8  # pixels at the edge of the middle that filters do not see whole
 UNSEEN = 0.1  # part of the middle that may be holes or transparent
@@ -118,7 +119,8 @@ def _find_blur(image, task, enlarge):
     elif not enlarge:
         if sharpness(image, task.scale) > STILL_ENLARGED:
             return Mismatch("sharp")
-    elif all(most <= task.scale / 2 for _, most in blurs.values()) and sharpness(image, task.scale) < STILL_SMALL:
+    elif (min(image.shape[:2]) >= IN_FOCUS and all(most <= task.scale / 2 for _, most in blurs.values())
+          and sharpness(image, task.scale) < STILL_SMALL):
         return Mismatch("enlarged")
     return None
 
