@@ -144,7 +144,8 @@ def test_mars_has_the_bare_ground_beside_all_tiles():
     card = {"dataset": "mars", "task": "sr_x4", "result": f"results/{FIRST.name}.json",
             "psnr": {"input": 20.0, "lanczos": 20.5, "restored": 21.25}}
     block = tables.gain_block([card], {FIRST.name: result})
-    assert "| x4, terrain | 20.00 | 20.50 (Lanczos) | **20.50** |" in block
+    assert "| x4 | 20.00 | 20.50 (Lanczos) | **21.25** |" in block
+    assert "| x4, terrain | 20.00 | **20.50** (Lanczos) | 20.50 |" in block  # who is not ahead is not in bold
 
 
 def test_the_best_without_a_network_is_the_best_over_all_draws():

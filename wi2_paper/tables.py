@@ -145,8 +145,9 @@ def gain_block(cards, results):
                 name: evaluation.mean_of(row, found, group) for name, row in found["methods"].items()
             }
             best = best_classical(psnr)
-            rows.append([_named(TASKS[card["task"]], group), f"{psnr['input']:.2f}",
-                         f"{psnr[best]:.2f} ({CLASSICAL[best]})", f"**{psnr['restored']:.2f}**"])
+            ours, other = (f"{psnr[name]:.2f}" for name in ("restored", best))
+            ours, other = (f"**{ours}**", other) if psnr["restored"] > psnr[best] else (ours, f"**{other}**")
+            rows.append([_named(TASKS[card["task"]], group), f"{psnr['input']:.2f}", f"{other} ({CLASSICAL[best]})", ours])
     return _table(["Mars, other Martian days", "input", "best without a network", "network"], rows)
 
 
