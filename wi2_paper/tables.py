@@ -147,7 +147,8 @@ def gain_block(cards, results):
             best = best_classical(psnr)
             ours, other = (f"{psnr[name]:.2f}" for name in ("restored", best))
             ours, other = (f"**{ours}**", other) if psnr["restored"] > psnr[best] else (ours, f"**{other}**")
-            rows.append([_named(TASKS[card["task"]], group), f"{psnr['input']:.2f}", f"{other} ({CLASSICAL[best]})", ours])
+            rows.append([_named(TASKS[card["task"]], group), f"{psnr['input']:.2f}", f"{other} ({CLASSICAL[best]})",
+                         ours])
     return _table(["Mars, other Martian days", "input", "best without a network", "network"], rows)
 
 
