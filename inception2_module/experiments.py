@@ -47,10 +47,6 @@ NETWORKS = {
         "Inception-Unet, halved", "input + U-Net + local branch, both on features at half the sides",
         "networks.halved", 586_886, has_dropout=True, pace=1.35,
     ),
-    "residual_unet": Network(
-        "residual U-Net", "input + U-Net of residual blocks at half, a quarter and an eighth of the sides",
-        "networks.residual_unet", 1_247_715,
-    ),
     "edsr_8": Network(
         "EDSR, 8 blocks", "EDSR (Lim et al., 2017) at a quarter of the sides, 8 blocks", "baselines.edsr", 683_139,
         {"n_blocks": 8, "shuffles": (4,)}, pace=2.15, learning_rate=1e-3,

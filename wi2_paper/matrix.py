@@ -18,10 +18,8 @@ DRAWS = {10: 5, 30: 5, 100: 3}  # draws of n tiles, for fewdata: the fewer tiles
 # Photographs whose licence lets networks be given away: datasets/photos, see wi2_paper/README.md, Photographs.
 PHOTOS = "photos"
 PHOTO_NETWORKS = {
-    name: with_recipe("fewdata", dataset=PHOTOS, task=task, model="residual_unet", n_train=10_000, n_updates=n_updates)
-    for name, task, n_updates in (
-        ("photo_sr_x4", "sr_x4", 16_000), ("photo_sr_x8", "sr_x8", 10_000), ("photo_noise", "noise_s0..100", 24_000),
-    )
+    name: with_recipe("fewdata", dataset=PHOTOS, task=task, model=BETTER, n_train=10_000, n_updates=12_000)
+    for name, task in (("photo_sr_x4", "sr_x4"), ("photo_sr_x8", "sr_x8"), ("photo_noise", "noise_s0..100"))
 }
 ADAPTED = {10: 3, 100: 1}  # draws of n tiles that a network of photographs is adapted to
 # The network of weights/ that a training of a task starts from.
