@@ -3,6 +3,7 @@
     python3 download.py                                   # DIV2K (4 GB) and Mars (60 MB), 10,000 + 1,000 tiles each
     python3 download.py --dataset sample                  # no network: photographs that scikit-image carries
     python3 download.py --images FOLDER --dataset moon    # your own images
+    python3 download.py --images TARGETS --inputs INPUTS  # your own pairs
 
 Cutting takes one to two minutes for each set on two cores. The same command again does only what is missing.
 """
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 from download_module import build, datasets
-from download_module.degrade import DEFAULT_TASKS, EXAMPLES, task_of
+from download_module.degrade import DEFAULT_TASKS, EXAMPLES, PAIRS, task_of
 from download_module.split import TILE_SIZE
 from util import UserError
 
@@ -42,6 +43,8 @@ def parse():
     add = parser.add_argument
     add("--dataset", metavar="NAME", help="sample, div2k or mars (default: div2k and mars); or a name for --images")
     add("--images", metavar="DIR", help="cut your own images, at any depth of this folder, instead of a known data set")
+    add("--inputs", metavar="DIR",
+        help="with --images: what each of them, there under the same name, is to be restored from; the task is pairs")
     add("--test-images", metavar="DIR", help="images for the test (default: one in ten of --images, by its pixels)")
     add("--n-train", type=count, metavar="N", help="training tiles (default: up to 10,000; sample 100, own: 1,000)")
     add("--n-test", type=count, metavar="N", help="test tiles (default: up to 1,000; sample 24, own images 100)")
@@ -68,8 +71,12 @@ def parse():
 def check(options):
     """Raise `UserError` for values that cannot work, before anything is fetched."""
     for task in options.tasks or ():
-        task_of(task)
-    for name in ("archives", "images", "test_images"):
+        if task_of(task).is_pairs:
+            raise UserError(f"{PAIRS} is the task of inputs that you have: give their folder with --inputs")
+    if options.inputs is not None and (options.tasks or options.pages):
+        name = "--tasks" if options.tasks else "--pages"
+        raise UserError(f"{name} does not go with --inputs, which are taken as they are, file by file: leave one out")
+    for name in ("archives", "images", "inputs", "test_images"):
         value = getattr(options, name)
         if value is not None and not Path(value).is_dir():
             raise UserError(f"{value} is not a folder: check --{name.replace('_', '-')}")
@@ -82,6 +89,8 @@ def check(options):
             raise UserError(f"{name} is for your own images: give them with --images")
         if options.test_images is not None:
             raise UserError("--test-images needs --images: give the training images too")
+        if options.inputs is not None:
+            raise UserError("--inputs needs --images: give the targets too")
         if options.dataset is not None and options.dataset not in datasets.DATASETS:
             raise UserError(f"{options.dataset} is not a known data set ({known}): give its folder with --images")
         if options.archives is not None and options.dataset == "sample":
@@ -96,8 +105,9 @@ def check(options):
         raise UserError(f"{name} is the name of a known data set: give your images another one with --dataset")
     if not util.is_plain_name(name):
         raise UserError(f"{name!r} cannot be the name of a data set: give a short plain one, without . or _ in front")
-    images, folder = Path(options.images).resolve(), (Path(options.out) / name).resolve()
-    for source in (images, *([Path(options.test_images).resolve()] if options.test_images else [])):
+    folder = (Path(options.out) / name).resolve()
+    for given in filter(None, (options.images, options.inputs, options.test_images)):
+        source = Path(given).resolve()
         if folder.is_relative_to(source) or source.is_relative_to(folder):
             raise UserError(f"{folder} and {source} lie inside each other: choose another --out or --dataset")
 
@@ -106,7 +116,7 @@ def build_wish(options, n_default):
     given = {"train": options.n_train, "test": options.n_test}
     return build.Wish(
         n={key: n_default[key] if n is None else n for key, n in given.items()},
-        tasks=tuple(dict.fromkeys(options.tasks)) if options.tasks else None,
+        tasks=(PAIRS,) if options.inputs else tuple(dict.fromkeys(options.tasks)) if options.tasks else None,
         seed=options.seed,
         size=options.tile,
         value_range=options.range and tuple(options.range),
@@ -137,7 +147,7 @@ def make_known(name, options, out):
 
 def make_own(options, out):
     """Make a data set from the user's own images."""
-    sources = datasets.own_images(options.images, options.test_images, options.pages)
+    sources = datasets.own_images(options.images, options.test_images, options.pages, options.inputs)
     wish = build_wish(options, N_OWN)
     manifest, finished = build.make_set(out, options.dataset, sources, wish)
     report(manifest, out / options.dataset, finished)
@@ -146,9 +156,9 @@ def make_own(options, out):
 def report(manifest, folder, finished, archives=()):
     """Say what was made on stdout, and on stderr what a user may not expect."""
     first, *remarks = build.describe(manifest, folder)
-    print(util.terminal_text(f"{first} (already made)" if finished else first))
+    util.say(f"{first} (already made)" if finished else first)
     for remark in remarks:
-        print(util.terminal_text(f"{manifest['name']} {remark}"), file=sys.stderr)
+        util.say(f"{manifest['name']} {remark}", sys.stderr)
     published = {archive.file: archive for archive in archives}
     for made in manifest["archives"]:
         if made["verified"]:
@@ -158,7 +168,7 @@ def report(manifest, folder, finished, archives=()):
             what = "no SHA-256 is published to compare its own with, only its size is checked"
         else:
             what = "its size or SHA-256 is not the published one, and the manifest says so"
-        print(util.terminal_text(f"{manifest['name']} {made['file']}: {what}"), file=sys.stderr)
+        util.say(f"{manifest['name']} {made['file']}: {what}", sys.stderr)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ from download_module.imagefile import split_page
 from download_module.manifest import check_manifest, digest_tiles
 from util import UserError, check_writable, read_json, sha256_of, write_json
 
+SHOWN = 10  # pairs that are not aligned
 FORMAT = 1  # raise it when the same seed gives other tiles: sets of another format are made anew
+FARTHEST = 1  # pixels that an input may lie beside its target
 FEW = 200  # tiles, or images to look at: up to here in this process, for starting others takes as long
 
 
@@ -245,7 +247,10 @@ def listing_of(sources):
     with their names and contents.
     """
     digest = hashlib.sha256()
-    for root, paths in ((sources.train_root, sources.train), (sources.test_root, sources.test or ())):
+    folders = [(sources.train_root, sources.train), (sources.test_root, sources.test or ())]
+    if sources.inputs:
+        folders.append((sources.inputs_root, sorted(sources.inputs.values())))
+    for root, paths in folders:
         for path in paths:
             file, page = split_page(path)
             content = path.stat().st_size if sources.archives else page or sha256_of(file)
@@ -265,12 +270,12 @@ def _survey(sources, wish, pool):
         sides = [split.survey(paths, pool=pool, size=wish.size) for paths in (sources.train, sources.test)]
         split.check_no_leak(*sides)
         return sides, split.Form(wish.size)
-    train = split.survey(sources.train, split.look_at_pixels, pool, wish.size)
+    train = split.survey(sources.train, split.look_at_pixels, pool, wish.size, sources.inputs)
     if sources.test is None:
         split.keep_one_kind(train)
         sides = split.hold_out(train, wish.size)  # copies have no tiles, so none can be on the other side
     else:
-        sides = train, split.survey(sources.test, split.look_at_pixels, pool, wish.size)
+        sides = train, split.survey(sources.test, split.look_at_pixels, pool, wish.size, sources.inputs)
         split.keep_one_kind(*sides)
         split.check_no_leak(*sides)
     return sides, split.form_of(sides, wish.size, wish.value_range)
@@ -301,6 +306,7 @@ def _manifest(name, sources, wish, listing, sides, made):
         "licence": sources.licence,
         "citation": sources.citation,
         "listing_sha256": listing,
+        **({"shifted": _shifted(sides, roots)} if sources.inputs else {}),
         "tiles": {
             key: [
                 {**_source(path, roots[key]), "y": y, "x": x, "rotation": rotation}
@@ -310,6 +316,15 @@ def _manifest(name, sources, wish, listing, sides, made):
             for key, (placed, _) in made.items()
         },
     }
+
+
+def _shifted(sides, roots):
+    """The images whose input lies more than a pixel beside them."""
+    return [
+        {**_source(path, roots[key]), "y": one.shift[0], "x": one.shift[1]}
+        for key, side in sides.items() for path, one in zip(side.paths, side.looks, strict=True)
+        if one.shift is not None and max(map(abs, one.shift)) > FARTHEST
+    ]
 
 
 def _source(path, root):
@@ -353,6 +368,11 @@ def describe(manifest, folder):
     if manifest.get("dtype", "uint8") != "uint8":
         lines.append(f"values of {manifest['dtype']}, {manifest['low']:g} to {manifest['high']:g} are what a network "
                      "sees as 0 to 1 (--range), noise is in these units")
+    for one in manifest.get("shifted", ())[:SHOWN]:
+        lines.append(f"{one['source']}: its input seems to lie {one['y']:+g} pixels lower, {one['x']:+g} more right: "
+                     "align the pair")
+    if len(manifest.get("shifted", ())) > SHOWN:
+        lines.append(f"and {len(manifest['shifted']) - SHOWN} pairs more, see its manifest.json")
     for key, c in counts.items():
         if c["skipped"]:
             reasons = ", ".join(f"{n} {reason}" for reason, n in c["skipped"].items())

@@ -36,6 +36,8 @@ class Sources:
     licence: str = "that of its owner"
     citation: str = ""
     groups: dict = field(default_factory=dict)  # {path: what it shows}, where that is known
+    inputs: dict = field(default_factory=dict)  # {path: its input}: pairs, which are not degraded
+    inputs_root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -244,21 +246,49 @@ def open_sources(dataset, got, out, progress=True):
     return Sources(train, test, train_root, test_root, True, archives, dataset.licence, dataset.citation, groups)
 
 
-def own_images(images_dir, test_dir=None, pages=False):
-    """List the user's own images, at any depth, with `pages` each page of one; equal or nested folders raise
-    `UserError`."""
-    images_dir = Path(images_dir)
-    train = _list_own(images_dir, pages)
-    if test_dir is None:
-        return Sources(train, None, images_dir, None)
-    test_dir = Path(test_dir)
-    test = _list_own(test_dir, pages)
-    inner, outer = images_dir.resolve(), test_dir.resolve()
-    if inner == outer:
-        raise UserError(f"{images_dir} is the folder of both sides: train and test must not share an image")
-    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise UserError(f"{images_dir} and {test_dir} lie inside each other: move one of them out")
-    return Sources(train, test, images_dir, test_dir)
+def own_images(images_dir, test_dir=None, pages=False, inputs_dir=None):
+    """List the user's own images, at any depth, with `pages` each page of one.
+
+    `inputs_dir` holds the input of each, of the same name in the same sub-folder, with any suffix. Equal or nested
+    folders, and images without a partner, raise `UserError`.
+    """
+    folders = [Path(folder) for folder in (images_dir, test_dir, inputs_dir) if folder is not None]
+    for i, folder in enumerate(folders):
+        for other in folders[i + 1 :]:
+            inner, outer = folder.resolve(), other.resolve()
+            if inner == outer:
+                raise UserError(f"{folder} is given twice: train and test, targets and inputs must not share an image")
+            if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+                raise UserError(f"{folder} and {other} lie inside each other: move one of them out")
+    train = _list_own(folders[0], pages)
+    test = None if test_dir is None else _list_own(Path(test_dir), pages)
+    inputs = {}
+    if inputs_dir is not None:
+        targets = [(path, path.relative_to(folders[0])) for path in train]
+        targets += [(path, path.relative_to(test_dir)) for path in test or ()]
+        inputs = _partners(targets, Path(inputs_dir))
+    return Sources(train, test, folders[0], None if test_dir is None else Path(test_dir), inputs=inputs,
+                   inputs_root=inputs_dir and Path(inputs_dir))
+
+
+def _partners(targets, inputs_dir):
+    """Find the input of each target: {path: path in inputs_dir}, from tuples (path, path below its own folder)."""
+    given = {}
+    for path, below in [(path, path.relative_to(inputs_dir)) for path in list_images(inputs_dir)]:
+        if (other := given.setdefault(below.with_suffix(""), path)) != path:
+            raise UserError(f"{other} and {path} would be the input of one target: leave one of them")
+    found = {}
+    for path, below in targets:
+        name = below.with_suffix("")
+        if name in found:
+            raise UserError(f"{found[name]} and {path} have one name, and one input: give them two")
+        found[name] = path
+    alone = [str(found[name]) for name in found if name not in given]
+    alone += [str(given[name]) for name in given if name not in found]
+    if alone:
+        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+        raise UserError(f"{alone[0]}{more} has no partner: give a target and its input one name, suffixes may differ")
+    return {path: given[name] for name, path in found.items()}
 
 
 def _list_own(directory, pages):

@@ -23,6 +23,7 @@ import util
 
 BICUBIC, LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
 DEFAULT_TASKS = ("sr_x4", "sr_x8", "noise_s64")
+PAIRS = "pairs"  # the task of a user's own pairs, whose inputs nobody here can make
 
 
 def resize(image, height, width, resample=BICUBIC):
@@ -181,9 +182,31 @@ class Task:
         return any(kind in ("noise", "poisson") for kind, *_ in self.steps)
 
     @property
+    def is_noisy_at_full_size(self):
+        """Whether there is noise at the size of the target, not only on a small image."""
+        small = False
+        for kind, *_ in self.steps:
+            small = kind == "sr" or (small and kind != "enlarge")
+            if kind in ("noise", "poisson") and not small:
+                return True
+        return False
+
+    @property
+    def is_pairs(self):
+        """Whether the inputs were given together with their targets."""
+        return self.name == PAIRS
+
+    @property
     def is_random(self):
         """Whether two inputs made of one target differ."""
         return self.is_noisy or any(low != high for _, low, high in self.steps)
+
+    def covers(self, other):
+        """Whether a network for this task has seen another one too: the same steps, in ranges that hold its numbers."""
+        return [kind for kind, *_ in self.steps] == [kind for kind, *_ in other.steps] and all(
+            low <= least and most <= high
+            for (_, low, high), (_, least, most) in zip(self.steps, other.steps, strict=True)
+        )
 
     @property
     def is_luma(self):
@@ -197,7 +220,7 @@ def task_of(name):
 
     Parameters
     ----------
-    name : str, steps joined by `+`: those of `KINDS` with a number or a range `a..b`, and `gray`
+    name : str, steps joined by `+`: those of `KINDS` with a number or a range `a..b`, and `gray`; or `PAIRS`
 
     Returns
     -------
@@ -210,6 +233,8 @@ def task_of(name):
     """
     if name in OLD:
         return Task(name, OLD[name])
+    if name == PAIRS:
+        return Task(name, ())
     steps = tuple(_read_step(part, name) for part in name.split("+"))
     if sum(kind == "sr" for kind, *_ in steps) > 1:
         raise util.UserError(f"the task {name} shrinks twice: write one sr_x step")
@@ -253,7 +278,14 @@ def degrade(target, task, rng, low=0, high=255):
     Returns
     -------
     array (H, W, C) of the type of `target`
+
+    Raises
+    ------
+    ValueError
+        For the task of pairs.
     """
+    if task_of(task).is_pairs:
+        raise ValueError("nobody knows how the inputs of pairs were made")
     height, width = target.shape[:2]
     image, scale = target, 1
     for kind, smallest, largest in task_of(task).steps:

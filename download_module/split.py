@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from download_module.degrade import to_luma, upscale
 from download_module.imagefile import read_picture, robust_range, split_page, to_cut
 from download_module.workers import results
 from util import ImageError, UserError, sha256_of
@@ -15,6 +16,8 @@ from util import ImageError, UserError, sha256_of
 TILE_SIZE = 128
 SPLITS = ("train", "test")
 TEST_SHARE = 0.1  # of the images of a user without a test folder
+LARGEST_SCALE = 8  # of a target to its input
+ALIGNED_ON = 512  # side of the middle in which a shift is looked for, in pixels
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Look:
     low: float = 0.0
     high: float = 255.0
     n_free: int | None = None  # positions without a hole; None: all
+    shift: tuple | None = None  # of an input to its target, (y, x) in pixels
 
 
 @dataclass
@@ -60,6 +64,7 @@ class Side:
     looks: list
     skipped: Counter = field(default_factory=Counter)  # reason -> number of images
     n_constant: int = 0  # crops of one colour that were passed over
+    inputs: dict = field(default_factory=dict)  # {path: its input}, of pairs
 
     def describe_skipped(self):
         """Return "skipped 12 of 3746 images: 10 smaller than 128 pixels, 2 unreadable", or nothing."""
@@ -81,7 +86,7 @@ def free_positions(missing, size):
     return np.flatnonzero(inside == 0)
 
 
-def look_at_header(path, _size):
+def look_at_header(path, _size, _input_path):
     """Look without decoding: enough for the images of an archive that others have checked."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
@@ -101,12 +106,67 @@ def read_source(path):
     return to_cut(read_picture(path, page=page))
 
 
-def look_at_pixels(path, size):
+def read_pair(path, input_path=None):
+    """Read an image and its input (None: it has none), enlarged to its size where that is smaller by a whole factor.
+
+    Returns
+    -------
+    target, degraded : array (H, W, C), C = 1 or 3 and the same in both; degraded is None where there is no input
+    missing : bool (H, W), where one of them has a hole or is transparent, or None
+
+    Raises
+    ------
+    ImageError
+        When one of them cannot be read.
+    UserError
+        When their sizes or types do not fit.
+    """
+    target, missing = read_source(path)
+    if input_path is None:
+        return target, None, missing
+    degraded, also_missing = read_source(input_path)
+    (height, width), (low_height, low_width) = target.shape[:2], degraded.shape[:2]
+    scale = height // low_height
+    if (low_height * scale, low_width * scale) != (height, width) or not 1 <= scale <= LARGEST_SCALE:
+        raise UserError(f"{path} is {width}x{height} and {input_path} is {low_width}x{low_height}: an input must be as "
+                        f"large as its target, or smaller by a whole factor up to {LARGEST_SCALE}")
+    if target.dtype != degraded.dtype:
+        raise UserError(f"{path} has values of {target.dtype} and {input_path} of {degraded.dtype}: convert one")
+    if scale > 1:
+        degraded = upscale(degraded, scale)
+        also_missing = None if also_missing is None else also_missing.repeat(scale, axis=0).repeat(scale, axis=1)
+    n_channels = max(target.shape[2], degraded.shape[2])
+    target, degraded = (image if image.shape[2] == n_channels else image.repeat(n_channels, axis=-1)
+                        for image in (target, degraded))
+    masks = [mask for mask in (missing, also_missing) if mask is not None]
+    return target, degraded, np.logical_or.reduce(masks) if masks else None
+
+
+def find_shift(target, degraded):
+    """How far an input (H, W, C) lies from its target, (y, x) in pixels, as their middles say; 0, 0 where all is flat.
+
+    Reference: Guizar-Sicairos et al., "Efficient subpixel image registration algorithms", Optics Letters 33(2), 2008.
+    """
+    from skimage.registration import phase_cross_correlation  # half a second that others need not wait for
+
+    middle = tuple(slice((side - min(side, ALIGNED_ON)) // 2, (side + min(side, ALIGNED_ON)) // 2)
+                   for side in target.shape[:2])
+    shown = [to_luma(image[middle].astype(np.float64))[..., 0] for image in (target, degraded)]
+    window = np.multiply.outer(*(np.hanning(side) for side in shown[0].shape))  # or the edges, which match, count most
+    shown = [(image - image.mean()) * window for image in shown]
+    if any(not image.any() for image in shown):
+        return 0.0, 0.0
+    shift, *_ = phase_cross_correlation(*shown, upsample_factor=10, normalization=None)
+    return tuple(float(-part) for part in shift)
+
+
+def look_at_pixels(path, size, input_path=None):
     """Read an image, to know whether it can be cut and to tell it from others whatever their files are."""
     try:
-        pixels, missing = read_source(path)
+        pixels, degraded, missing = read_pair(path, input_path)
     except ImageError as error:
         return Look(reason=error.reason)
+    shift = None if degraded is None else find_shift(pixels, degraded)
     height, width, channels = pixels.shape
     low, high = (0.0, 255.0) if pixels.dtype == np.uint8 else robust_range(
         pixels, None if missing is None else np.broadcast_to(missing[..., None], pixels.shape))
@@ -118,13 +178,14 @@ def look_at_pixels(path, size):
     shown = pixels[..., :1] if (pixels == pixels[..., :1]).all() else pixels  # gray may be stored as RGB
     content = np.ascontiguousarray(shown).tobytes() + (b"" if missing is None else missing.tobytes())
     digest = hashlib.sha256(f"{shown.shape} {shown.dtype}".encode() + content).hexdigest()
-    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free)
+    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift)
 
 
-def survey(paths, look=look_at_header, pool=None, size=TILE_SIZE):
+def survey(paths, look=look_at_header, pool=None, size=TILE_SIZE, inputs=None):
     """Look at all images: a `Side` in which too small, unreadable and repeated ones have no tiles."""
-    side = Side(list(paths), [], [])
-    looks = dict(results(pool, _numbered, [(i, look, path, size) for i, path in enumerate(paths)]))
+    side = Side(list(paths), [], [], inputs=inputs or {})
+    jobs = [(i, look, path, size, side.inputs.get(path)) for i, path in enumerate(paths)]
+    looks = dict(results(pool, _numbered, jobs))
     side.looks = [looks[i] for i in range(len(looks))]
     repeated = {i for group in _alike(side.paths, side.looks) for i in group[1:]}
     for i, one in enumerate(side.looks):
@@ -141,8 +202,8 @@ def survey(paths, look=look_at_header, pool=None, size=TILE_SIZE):
 
 
 def _numbered(job):
-    number, look, path, size = job
-    return number, look(path, size)
+    number, look, *about = job
+    return number, look(*about)
 
 
 def _alike(paths, looks):
@@ -210,6 +271,7 @@ def hold_out(side, size=TILE_SIZE):
     train, held = (Side(*([values[i] for i in chosen] for values in (side.paths, side.capacities, side.looks)))
                    for chosen in sides)
     train.skipped = side.skipped
+    train.inputs = held.inputs = side.inputs
     return train, held
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from download_module.degrade import degrade
-from download_module.split import SPLITS, Form, free_positions, read_source
+from download_module.degrade import degrade, task_of
+from download_module.split import SPLITS, Form, free_positions, read_pair
 from download_module.workers import results, stopping
 from util import ImageError, UserError
 
@@ -40,6 +40,7 @@ class Job:
     form: Form = FORM
     upright: bool = False  # turn no tile, except to repeat it
     write: bool = True  # False: only find out whether the image has that many tiles
+    input: Path | None = None  # of a pair
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def noise_rng(seed, split, k, task):
 def cut(job):
     """Cut, degrade and write the tiles of one job; the image is decoded once. Returns a `Done`."""
     try:
-        image, missing = read_source(job.path)
+        image, degraded, missing = read_pair(job.path, job.input)
     except ImageError:
         return Done(job.image, 0, False, unreadable=True)
     size = job.form.size
@@ -122,7 +123,8 @@ def cut(job):
         for k, turn in wanted.get(n_usable, ()):
             turns = (turn if job.upright else rotation + turn) % 4
             if job.write:
-                _write_tile(job, k, np.rot90(crop, turns))
+                given = None if degraded is None else np.rot90(degraded[y : y + size, x : x + size], turns)
+                _write_tile(job, k, np.rot90(crop, turns), given)
             places.append((k, y, x, 90 * turns))
         n_usable += 1
         if n_usable > last or stopping():
@@ -134,15 +136,20 @@ def _is_constant(pixels):
     return (pixels == pixels[0, 0]).all()
 
 
-def _write_tile(job, k, target):
-    form = job.form
-    target = target if target.shape[2] == form.channels else target.repeat(form.channels, axis=-1)
-    target = np.ascontiguousarray(target, form.dtype)
-    name = tile_name(k, form.dtype)
+def _write_tile(job, k, target, given):
+    """Write a target and its inputs: of a pair the one `given`, made from the target all others."""
+    form, name = job.form, tile_name(k, job.form.dtype)
+    target = _in_form(target, form)
     _save(job.folder / "hr" / name, target)
     for task in job.tasks:
         rng = noise_rng(job.seed, job.split, k, task)
-        _save(job.folder / task / name, degrade(target, task, rng, form.low, form.high))
+        made = _in_form(given, form) if task_of(task).is_pairs else degrade(target, task, rng, form.low, form.high)
+        _save(job.folder / task / name, made)
+
+
+def _in_form(crop, form):
+    crop = crop if crop.shape[2] == form.channels else crop.repeat(form.channels, axis=-1)
+    return np.ascontiguousarray(crop, form.dtype)
 
 
 def tile_name(k, dtype="uint8"):
@@ -240,7 +247,8 @@ def _make_jobs(side, tiles, folder, split, seed, tasks, form, upright):
         size = max(TILES_A_JOB, ceil(len(mine) / JOBS_AN_IMAGE))
         for start in range(0, len(mine), size):
             part = tuple(mine[start : start + size])
-            jobs.append(Job(side.paths[image], image, part, folder, split, seed, tasks, form, upright))
+            path = side.paths[image]
+            jobs.append(Job(path, image, part, folder, split, seed, tasks, form, upright, input=side.inputs.get(path)))
     return jobs
 
 

@@ -28,14 +28,14 @@ def draw_batch(tiles, update, experiment, recipe):
         symmetries : turn and mirror each pair by one of the 8 symmetries of the square
         permute_channels : permute the colour channels of each pair, unless the task is to tell them apart (gray)
         fresh_degradation : make the input anew from the target, once it has been cut and turned: with other noise, or
-            with low-resolution pixels that begin elsewhere
+            with low-resolution pixels that begin elsewhere. Inputs of pairs stay as they are
 
     Returns
     -------
     (target, degraded), each float32 (batch_size, h, w, 3), 0..1; data without noise around 0, each crop in its own
     `scores.scales`. Tiles come in a new seeded order each epoch, every tile once.
     """
-    n = len(tiles)
+    n, fresh = len(tiles), recipe.fresh_degradation and not task_of(experiment.task).is_pairs
     positions = range(update * experiment.batch_size, (update + 1) * experiment.batch_size)
     batch = []
     for position in positions:
@@ -48,14 +48,14 @@ def draw_batch(tiles, update, experiment, recipe):
             tile = [target, degrade(target, experiment.task, rng, tiles.kind.low, tiles.kind.high)]
         if recipe.crop:
             scale = task_of(experiment.task).scale
-            tile = _crop(tile, recipe.crop, scale if scale and not recipe.fresh_degradation else 1, rng)
+            tile = _crop(tile, recipe.crop, scale if scale and not fresh else 1, rng)
         if recipe.symmetries:
             turns, mirrored = rng.integers(4), rng.integers(2)
             tile = [np.rot90(array, turns)[:, :: -1 if mirrored else 1] for array in tile]
         if recipe.permute_channels and tiles.kind.channels == 3 and not task_of(experiment.task).is_luma:
             channels = rng.permutation(3)
             tile = [array[..., channels] for array in tile]
-        if recipe.fresh_degradation:
+        if fresh:
             tile[1] = degrade(np.ascontiguousarray(tile[0]), experiment.task, rng, tiles.kind.low, tiles.kind.high)
         batch.append(tile)
     target, degraded = (tiles.kind.seen(np.stack(arrays)) for arrays in zip(*batch, strict=True))

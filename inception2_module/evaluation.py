@@ -235,6 +235,13 @@ def cell_gain(results, other="input", method="restored", group=None):
     return _over_draws([differences], *_tiles_of(results, group))
 
 
+def mean_of(row, result, group=None):
+    """Mean PSNR in dB of a method's row of a result over the test tiles of a group, or over all."""
+    if group is None:
+        return row["psnr"]
+    return float(np.mean(np.array(row["psnr_tiles"])[np.array(result["groups"]) == group]))
+
+
 def cell_difference(results, others, method="restored", group=None):
     """Difference of two cells, as `cell_gain`: both are lists of results on the same test tiles.
 

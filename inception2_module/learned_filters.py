@@ -58,7 +58,8 @@ def learn(target, degraded, scale, scenes, degrade_again, level=1):
     target, degraded : (N, H, W, C) of any real type; the degraded tiles have been enlarged to the size of the targets
     scale : int, the factor by which they were, 1 if they were not
     scenes : sequence of N, which scene a tile belongs to; none is on both sides of the cross-validation
-    degrade_again : function, (H, W, C) target -> degraded: shifted, turned and mirrored copies are learned from
+    degrade_again : function, (H, W, C) target -> degraded: shifted, turned and mirrored copies are learned from; None:
+        their inputs cannot be made, and the degraded tiles, not shifted (scale 1), are turned with their targets
     level : float, one gray level of 255 in the units of the tiles
 
     Returns
@@ -69,7 +70,7 @@ def learn(target, degraded, scale, scenes, degrade_again, level=1):
     bounds = np.quantile(strength, STRENGTHS), np.quantile(coherence, COHERENCES)
     numbers = {scene: number for number, scene in enumerate(dict.fromkeys(scenes))}
     folds = [numbers[scene] % N_FOLDS for scene in scenes]
-    products = _sum_products(target, scale, folds, bounds, degrade_again, level)
+    products = _sum_products(target, degraded, scale, folds, bounds, degrade_again, level)
     one, *chosen = _choose(products, _fit_one, RIDGES)
     buckets, side, pull = _choose(products, partial(_fit_buckets, chosen), PULLS)
     settings = dict(zip(("side", "ridge"), chosen, strict=True))
@@ -188,12 +189,12 @@ class _Products:
         return self.energy.sum() - 2 * (weights * cross).sum() + (weights * (gram @ weights)).sum()
 
 
-def _sum_products(target, scale, folds, bounds, degrade_again, level):
+def _sum_products(target, degraded, scale, folds, bounds, degrade_again, level):
     n_folds, n_pixels = max(folds) + 1, LARGEST**2
     gram = np.zeros((n_folds, N_BUCKETS, n_pixels, n_pixels))
     cross = np.zeros((n_folds, N_BUCKETS, n_pixels, scale**2))
     energy = np.zeros((n_folds, N_BUCKETS))
-    for fold, targets, inputs in _views(target, scale, folds, degrade_again):
+    for fold, targets, inputs in _views(target, degraded, scale, folds, degrade_again):
         low = _low(inputs, scale)
         lacking = _split_phases(targets - inputs.astype(np.float32), scale)
         # PSNR is a logarithm: an error counts as part of its tile's. One gray level more, for flat tiles.
@@ -213,7 +214,7 @@ def _sum_products(target, scale, folds, bounds, degrade_again, level):
     return _Products(gram, cross, energy)
 
 
-def _views(target, scale, folds, degrade_again):
+def _views(target, degraded, scale, folds, degrade_again):
     """Yield (fold, targets, inputs) of shifted, turned and mirrored tiles, degraded anew."""
     n_views = max(1, min(N_VIEWS, N_PLACES * scale**2 // target[0, ..., 0].size))
     n_tiles = min(len(target), n_views)
@@ -224,9 +225,12 @@ def _views(target, scale, folds, degrade_again):
     for fold in sorted(set(folds[:n_tiles])):
         views = [(i, *kind) for i in range(n_tiles) if folds[i] == fold for kind in chosen[i]]
         for first in range(0, len(views), scale**2):
-            targets = [_turn(target[i, y : y + height, x : x + width], turn)
-                       for i, y, x, turn in views[first : first + scale**2]]
-            yield fold, np.stack(targets), np.stack([degrade_again(one) for one in targets])
+            some = views[first : first + scale**2]
+            targets, inputs = ([_turn(tiles[i, y : y + height, x : x + width], turn) for i, y, x, turn in some]
+                               for tiles in (target, degraded))
+            if degrade_again:
+                inputs = [degrade_again(one) for one in targets]
+            yield fold, np.stack(targets), np.stack(inputs)
 
 
 def _turn(tile, turn):

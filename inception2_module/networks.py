@@ -2,6 +2,7 @@
 
     Inception-Unet+SRCNN535  = x + UNet(x) + SRCNN535(x), 805,638 parameters at width 64: the paper's
     halved                   = x + enlarge(UNet(f)) + enlarge(f + local(f)), f: features at half the sides
+    residual U-Net           = x + enlarge(residual UNet(f)): most of its work at a quarter of the sides and below
 
 Everything here is `keras.layers`, so the same code runs on TensorFlow, JAX or PyTorch (KERAS_BACKEND).
 Shapes: N batch, H and W height and width (multiples of 16), C = 3 channels; values are floats, 0..1 in.
@@ -14,6 +15,7 @@ import numpy as np
 import util
 from inception2_module import scores
 from inception2_module.backend import keras, layers, ops
+from inception2_module.baselines import residual_block
 from inception2_module.experiments import NETWORKS
 
 WINDOW = 33  # side of the square whose mean and deviation are the level and the scale of its middle
@@ -120,6 +122,26 @@ def _before_activation(model, layer, degraded):
         layer.activation = activation
 
 
+def evened(model, scale=None):
+    """Return a network of 8-bit images that sees data around its local level, see `even`: mid-gray, in its contrast."""
+    degraded = keras.Input((None, None, 3), name="degraded")
+    seen, back = even(degraded, scale)
+    core = keras.Model(model.inputs[0], model.outputs[0], name="start")
+    return keras.Model(degraded, back(core(seen + 0.5) - 0.5), name=f"evened_{model.name}")
+
+
+def blend(models, weights):
+    """Return the weighted sum of networks as one; of one network that network itself. The weights have the sum 1."""
+    if len(models) == 1:
+        return models[0]
+    degraded = keras.Input((None, None, 3), name="degraded")
+    parts = []
+    for number, (model, weight) in enumerate(zip(models, weights, strict=True)):
+        part = keras.Model(model.inputs[0], model.outputs[0], name=f"network{number}")
+        parts.append(layers.Rescaling(weight, name=f"weighted{number}")(part(degraded)))
+    return keras.Model(degraded, layers.Add(name="restored")(parts), name="blend")
+
+
 def paper(x, width, last, dropout, branches):
     """The branches of the paper's network, or all but those that an ablation leaves out."""
     builders = {"bypass": lambda x, *_: x, "unet": _unet, "srcnn535": _srcnn535}
@@ -171,6 +193,28 @@ def halved(x, width, last, dropout):
     enlarged = [layers.Conv2DTranspose(3, 6, strides=2, padding="same", name=f"{name}_out", **last)(branch)
                 for name, branch in (("local", local), ("unet", x))]             # (N, H, W, 3) each
     return [degraded, *enlarged]
+
+
+def residual_unet(x, width, last, n_blocks=(1, 3, 3)):
+    """U-Net of residual blocks at 1/2, 1/4, 1/8 of the sides; the deeper, the wider: noise needs wide averages most.
+
+    Residual blocks on the way down and up as in DRUNet (Zhang et al., TPAMI 44(10), 2022), none at full size.
+    """
+    degraded, skips = x, []
+    widths = (width // 2, width, width * 3 // 2)
+    x = layers.Conv2D(widths[0], 6, strides=2, padding="same", name="linear")(x)  # (N, H/2, W/2, width/2)
+    for depth, n in enumerate(n_blocks):
+        if depth:
+            skips.append(x)
+            x = layers.Conv2D(widths[depth], 4, strides=2, padding="same", name=f"down{depth}")(x)
+        for block in range(n):
+            x = residual_block(x, widths[depth], last, f"down{depth}_block{block}")             # H/2, H/4, H/8
+    for depth in reversed(range(len(skips))):
+        x = layers.Conv2DTranspose(widths[depth], 4, strides=2, padding="same", name=f"up{depth}")(x)
+        x = layers.Add(name=f"skip{depth}")([x, skips[depth]])
+        for block in range(n_blocks[depth]):
+            x = residual_block(x, widths[depth], last, f"up{depth}_block{block}")               # H/4, H/2
+    return [degraded, layers.Conv2DTranspose(3, 6, strides=2, padding="same", name="unet_out", **last)(x)]
 
 
 def _hidden(x, layer, filters, kernel, dropout, name, strides=1):

@@ -21,7 +21,7 @@ def restore_picture(picture, restore, reach, scale=1, with_trust=False, bar=None
     ----------
     picture : imagefile.Picture
     restore : function, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3), or (N, H, W, 4) with trust
-    reach : int, see blocks.measure_reach
+    reach : function -> int, see blocks.measure_reach; only called for a picture of several blocks
     scale : int, how many times as large the output is to be
     with_trust : bool
     bar : function of a total, that returns a tqdm; optional
@@ -41,8 +41,10 @@ def restore_picture(picture, restore, reach, scale=1, with_trust=False, bar=None
     trust = np.zeros((height, width), np.float32) if with_trust else None
     unseen = None if picture.hidden is None or scale != 1 else (picture.hidden, picture.pixels[picture.hidden])
     picture.fill_hidden()
+    block = blocks.block_of(height, width)
+    far = reach() if max(height, width) > block else 0
     pairs = list(zip(imagefile.planes(picture), imagefile.planes(output), strict=True))
-    n_blocks = np.prod([len(blocks.plan_blocks(-(-side // 16) * 16, reach)) for side in (height, width)])
+    n_blocks = np.prod([len(blocks.plan_blocks(-(-side // 16) * 16, far, block)) for side in (height, width)])
     progress = bar(total=int(n_blocks) * len(pairs)) if bar else None
     for source, target in pairs:
         def write(rows, columns, values, target=target):
@@ -51,7 +53,7 @@ def restore_picture(picture, restore, reach, scale=1, with_trust=False, bar=None
                 trust[rows, columns] = np.maximum(trust[rows, columns], values[..., 3])
 
         read = source.read if scale == 1 else enlarged(source, scale)
-        blocks.restore_blocks(_clipped(restore, source), (height, width), read, write, reach,
+        blocks.restore_blocks(_clipped(restore, source), (height, width), read, write, far, block,
                               progress=progress.update if progress else None)
     if progress:
         progress.close()

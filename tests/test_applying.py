@@ -28,7 +28,7 @@ def write(path, size=(40, 56), seed=0, **options):
 
 
 def restore(inputs, out, predict=brighter, task="sr_x4", **options):
-    files.restore_files(inputs, out, predict, task, files.Options(**options))
+    files.restore_files(inputs, out, lambda: predict, task, files.Options(**options))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (600, 20), (700, 530)])
@@ -232,7 +232,7 @@ def test_the_trust_map_is_written(tmp_path, name):
 def test_weights_that_are_not_those_of_their_card_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(networkfile, "WEIGHTS", tmp_path)
     (tmp_path / "mine.keras").write_bytes(b"changed")
-    util.write_json(tmp_path / "mine.json", {"sha256": "0" * 64, "task": "sr_x4"})
+    util.write_json(tmp_path / "mine.json", {"sha256": "0" * 64, "dataset": "mars", "task": "sr_x4", "n_train": 9})
     with pytest.raises(util.UserError, match="not the file of its card"):
         networkfile.find_weights("mine")
 
@@ -259,3 +259,14 @@ def test_values_beyond_the_range_of_the_set_are_restored_and_an_outlier_passes_b
     np.testing.assert_allclose(found[usual], 1.5 * heights[usual], atol=1)
     assert found.dtype == dtype
     assert 30_000 < found[30, 40] < 31_500
+
+
+def test_an_image_far_from_the_training_gets_one_sentence_in_its_line(tmp_path, capsys):
+    write(tmp_path / "in" / "noise.png", (64, 64))  # values at random: a deviation of 52
+    Image.new("RGB", (64, 64)).save(tmp_path / "in" / "black.png")
+    write(tmp_path / "in" / "tiny.png", (16, 16))
+    restore([tmp_path / "in"], tmp_path / "out", task="noise_s64")
+    black, noise, tiny = sorted(capsys.readouterr().out.splitlines())
+    assert black.endswith(": noise of about 0 is estimated, the network was trained for 64: expect harm")
+    assert noise.endswith("megapixels a second)")
+    assert tiny.endswith("megapixels a second)")

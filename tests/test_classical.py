@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+from skimage import restoration
 
 from download_module.degrade import degrade
 from inception2_module import classical, scores
@@ -77,6 +78,11 @@ def test_each_task_has_its_methods(monkeypatch):
     # Lanczos would enlarge tiles that no camera has blurred.
     assert classical.methods_for("blur_s1.6+sr_x4+noise_s5") == ("linear", "raisr")
     assert classical.methods_for("gray") == ()
+    deconvolvers = ("wiener", "richardson_lucy")
+    assert classical.methods_for("defocus_r3") == (*deconvolvers, "linear", "raisr")
+    assert classical.methods_for("defocus_r3+noise_s5") == (*denoisers, "bm3d", *deconvolvers, "linear", "raisr")
+    assert classical.methods_for("blur_s0.5..2") == ("linear", "raisr")
+    assert classical.methods_for("pairs") == (*denoisers, "bm3d", "linear", "raisr")
 
 
 def test_bm3d_is_not_needed(monkeypatch):
@@ -125,3 +131,68 @@ def test_other_kinds_are_denoised_in_their_own_values(name, setting):
     assert restored.dtype == np.int16
     assert restored.shape == target.shape
     assert restored.mean() == pytest.approx(-900, abs=100)
+
+
+@pytest.mark.parametrize("task", ["blur_s1.6", "defocus_r3", "defocus_r2.5+blur_s1", "blur_s2+noise_s5"])
+def test_the_point_spread_is_what_a_task_makes_of_a_point(task):
+    point = np.zeros((1, 65, 65, 1))
+    point[0, 32, 32] = 1
+    blurred = degraded(point, task.split("+noise")[0])[0, ..., 0]
+    psf = classical.point_spread(task)
+    margin = (65 - len(psf)) // 2
+    np.testing.assert_allclose(np.pad(psf, margin), blurred, atol=1e-12)
+
+
+@pytest.mark.parametrize("task", ["noise_s5+blur_s2", "noise_s64_blur", "blur_s1..2", "blur_s1+sr_x2", "sr_x4", "gray",
+                                  "defocus_r3+gray", "jpeg_q50"])
+def test_the_point_spread_of_other_tasks_is_not_known(task):
+    assert classical.point_spread(task) is None
+
+
+def shapes(n=2, size=64):
+    """Soft discs, as a camera might see them, up to the edges."""
+    y, x = np.indices((size, size))
+    rng, tiles = np.random.default_rng(0), np.full((n, size, size, 3), 60.0)
+    for tile in tiles:
+        for _ in range(40):
+            (cy, cx), radius = rng.random(2) * size, rng.uniform(3, 12)
+            tile[np.hypot(y - cy, x - cx) < radius] = rng.uniform(20, 230, 3)
+    return np.stack([classical.blur(tile, 0.7) for tile in tiles]).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("task", "wiener", "richardson_lucy"), [("defocus_r3", 6, 3), ("blur_s1.6", 4, 3),
+                                                                 ("defocus_r3+noise_s5", 1.5, 1)])
+def test_deconvolution_gains_clearly_over_the_input(task, wiener, richardson_lucy):
+    target = shapes()
+    tiles = Tiles(target, degraded(target, task))
+    before = scores.psnr(target, tiles.degraded).mean()
+    for name, gain in (("wiener", wiener), ("richardson_lucy", richardson_lucy)):
+        setting = classical.choose_setting(name, task, tiles)
+        restored = classical.restore(name, task, setting, target, tiles.degraded)
+        assert scores.psnr(target, restored).mean() > before + gain, name
+
+
+def test_deconvolution_is_that_of_scikit_image_on_a_mirrored_tile():
+    blurred = degraded(shapes(1, 48), "defocus_r3")[0, ..., 0] / 255
+    psf = classical.point_spread("defocus_r3")
+    periodic = np.pad(blurred, ((0, 46), (0, 46)), "reflect")
+    expected = restoration.wiener(periodic, psf, 1e-3, clip=False)[:48, :48]
+    np.testing.assert_allclose(classical.wiener(blurred[None], psf, 1e-3)[0], expected, atol=1e-4)
+    expected = restoration.richardson_lucy(np.pad(blurred, 46, "reflect"), psf, 10, clip=False)[46:-46, 46:-46]
+    np.testing.assert_allclose(classical.richardson_lucy(blurred[None], psf, 10)[0], expected, atol=1e-4)
+
+
+def test_deconvolution_is_as_good_at_the_edge_as_inside():
+    target = shapes()
+    restored = classical.restore("wiener", "defocus_r3", 3e-4, target, degraded(target, "defocus_r3"))
+    error = np.square(restored.astype(float) - target).mean((0, 3))
+    edge = np.concatenate([error[:4].ravel(), error[:, -4:].ravel()])
+    assert edge.mean() < 1.5 * error[16:-16, 16:-16].mean()
+
+
+@pytest.mark.parametrize("name", ["wiener", "richardson_lucy"])
+def test_a_point_spread_may_be_larger_than_the_tile(name):
+    target = np.full((1, 32, 32, 1), 100, np.uint8)
+    kind = scores.Kind("uint8", 1)
+    restored = classical.restore(name, "blur_s20", classical.choices(name, "blur_s20")[2], target, target, kind)
+    np.testing.assert_allclose(restored, 100, atol=1)

@@ -59,7 +59,7 @@ def products_of(target, inputs, scale):
     bounds = np.array([1.0, 2.0]), np.array([0.3, 0.6])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learned_filters, "_views", lambda *_: views)
-        return learned_filters._sum_products(target, scale, list(range(len(target))), bounds, None, 1)
+        return learned_filters._sum_products(target, inputs, scale, list(range(len(target))), bounds, None, 1)
 
 
 @pytest.mark.parametrize("task", ["sr_x4", "sr_x3"])
@@ -104,7 +104,7 @@ def test_tiles_of_one_scene_are_on_one_side_of_the_cross_validation():
     tiles = random_tiles(4)
     folds = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learned_filters, "_sum_products", lambda _, scale, found, *rest: folds.extend(found) or 1 / 0)
+        patch.setattr(learned_filters, "_sum_products", lambda *given: folds.extend(given[3]) or 1 / 0)
         with pytest.raises(ZeroDivisionError):
             learned_filters.learn(tiles, tiles, 4, ("a", "b", "a", "c"), None)
     assert folds == [0, 1, 0, 2]

@@ -20,7 +20,7 @@ from download_module.degrade import downscale, upscale
 from inception2_module import classical, drawing, evaluation, networkfile, provenance
 from inception2_module.experiments import Experiment
 from inception2_module.tileset import TileSet
-from wi2_paper.matrix import BETTER, matrix
+from wi2_paper.matrix import BETTER, OTHER_TASKS, matrix
 
 TILES = (0, 1)  # of the test set, which no result has chosen
 COLUMNS = (  # recipe, network, tiles, head
@@ -40,22 +40,22 @@ def main():
         try:
             picture = draw()
         except util.UserError as error:
-            print(f"{path} stays as it is: {error}")
+            util.say(f"{path} stays as it is: {error}")
             continue
         with util.replacing(path) as temporary:
             picture.save(temporary, optimize=True)
         print(f"written: {path}")
 
 
-def draw_rows(task):
+def draw_rows(task, experiments=COLUMNS):
     """Draw two test tiles as several experiments restore them, beside the best classical method."""
     target, degraded = read_tiles(task)
-    result = result_of(find(task, *COLUMNS[-1][:3]))
+    result = result_of(find(task, *experiments[-1][:3]))
     best, seen = result["best_without_network"], TileSet("datasets", "mars", task).read_seen(100, 0)
     restored_best = classical.filter_tiles(classical.learn(task, seen)[best], degraded) if best in classical.LEARNED \
         else classical.restore(best, task, result["classical_settings"][best], target, degraded)
     columns = {"input": degraded, best: restored_best}
-    columns |= {head: restored(find(task, *key), degraded) for *key, head in COLUMNS}
+    columns |= {head: restored(find(task, *key), degraded) for *key, head in experiments}
     return draw_tiles(columns, target)
 
 
@@ -121,13 +121,13 @@ def restore_files(originals, small):
     from restore_module import files
 
     path, card = networkfile.find_weights(WEIGHTS)
-    model = networkfile.load_model(path)
+    load = partial(networkfile.load_predict, path, card)
     with tempfile.TemporaryDirectory() as directory:
         paths = [Path(directory) / f"{name}.png" for name in originals]
         for image_path, image in zip(paths, small, strict=True):
             tilefile.write_image(image_path, image)
         out = Path(directory) / "out"
-        files.restore_files(paths, out, model.predict_on_batch, card["task"], files.Options(enlarge=True))
+        files.restore_files(paths, out, load, card["task"], files.Options(enlarge=True), card.get("reach"))
         return np.stack([tilefile.read_image(out / image_path.name) for image_path in paths])
 
 
@@ -161,6 +161,7 @@ def _made(path, experiment):
 PICTURES = {
     "mars-whole": partial(draw_whole, 1), "mars-whole-rows": partial(draw_whole, N_IMAGES),
     **{f"mars-{task}-rows": partial(draw_rows, task) for task in ("sr_x4", "sr_x8", "noise_s64")},
+    **{f"mars-{task}-rows": partial(draw_rows, task, COLUMNS[-1:]) for task in OTHER_TASKS},
     "mars-predecessor": draw_predecessor,
 }
 
