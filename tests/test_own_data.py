@@ -40,7 +40,7 @@ def test_elevations_are_cut_trained_on_measured_drawn_and_restored(maps):
     assert methods["restored"]["psnr"] > methods["input"]["psnr"] + 0.05
     assert methods["restored"]["rmse"] < methods["input"]["rmse"]
     with Image.open("assets/elevation-rows.png") as picture:
-        assert picture.size == (4 * (128 + 8) + 8, picture.height)
+        assert picture.size == (4 * (256 + 8) + 8, picture.height)
     sea = tifffile.imread(maps / "topobathy.tif")
     large = restore(sea, f"runs/{TINY.name}", enlarge=True)
     assert large.shape == (4 * sea.shape[0], 4 * sea.shape[1])

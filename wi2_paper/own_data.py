@@ -4,8 +4,8 @@
     python3 -m wi2_paper.own_data heat_maps DIR       # two minutes, and so is microscopy
 
 Writes datasets/NAME, results/NAME-*.json (elevation with ten tiles: +2.1 dB over bicubic) and assets/NAME-rows.png. The
-files are not part of the repository: restore_module/README.md says whose they are. Those of some places are held out,
-by the beginnings of their names.
+files are not part of the repository: `SOURCES` says whose they are, and which are held out, by the beginnings of their
+names.
 """
 
 import argparse
