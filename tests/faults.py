@@ -153,7 +153,7 @@ def write_paper(place):
     manifest_path = place / "datasets" / "mars" / "manifest.json"
     util.write_json(manifest_path, util.read_json(manifest_path) | {"licence": "none", "citation": "none"})
     shown = [pictures.find("sr_x4", *key) for *key, _ in pictures.COLUMNS]
-    for experiment in {*matrix.PUBLISHED, *shown}:
+    for experiment in {*matrix.PUBLISHED.values(), *shown}:
         model_path = place / "runs" / experiment.name / "model.keras"
         model_path.parent.mkdir(parents=True)
         shutil.copyfile(ROOT / "weights" / "mars_sr_x4.keras", model_path)

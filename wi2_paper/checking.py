@@ -72,8 +72,8 @@ def check_card(path, card):
         for name, psnr in card["psnr"].items():
             _check_number(name, psnr, result["methods"][name]["psnr"], 0)
         for key in ("n_test", *(field.name for field in fields(experiments.Experiment))):
-            if card[key] != result[key]:
-                raise _WrongError(f"its {key} is {card[key]!r}")
+            if card.get(key) != result.get(key):  # the oldest ones have no `start`
+                raise _WrongError(f"its {key} is {card.get(key)!r}")
     except (_WrongError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:
         raise util.UserError(f"{path} was changed by hand or is older than its result ({error}): make it again with "
                              "python3 -m wi2_paper.publish") from error
