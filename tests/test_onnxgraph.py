@@ -26,6 +26,7 @@ def run(model, image):
     return session.run(None, {"degraded": image})[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gives_the_same_output(name):
     model = random_weights(networks.build_model(name, 8, 0.0))
@@ -35,6 +36,7 @@ def test_every_network_gives_the_same_output(name):
     np.testing.assert_allclose(run(model, image), expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_restored_with_to_the_same_output(name):
     model = random_weights(networks.build_model(name, 8, 0.0))

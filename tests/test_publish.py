@@ -51,6 +51,7 @@ def test_a_network_is_published_with_its_graph_and_how_far_it_sees(trained):
     assert contents() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 @pytest.mark.parametrize("suffix", [".keras", ".onnx", ".json"])
 def test_a_full_disk_in_weights_leaves_the_old_network_whole(trained, monkeypatch, capsys, suffix, number):
