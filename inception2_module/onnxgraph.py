@@ -36,9 +36,11 @@ def build(model):
     graph = _Graph()
     is_strided = lastlayers.is_strided(model)
     names = {}
-    for layer in model.layers:
+    for layer in model.operations:  # its layers, and what is none: a sum or a root of tensors
         inputs = [] if isinstance(layer, layers.InputLayer) else [
-            names[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
+            names.get(id(tensor)) for tensor in keras.tree.flatten(layer.input)]
+        if None in inputs:  # a network in the place of a layer
+            raise UnknownLayerError(f"{layer.name} is a {type(layer).__name__}, which has no translation")
         names[id(layer.output)] = _translate(graph, layer, inputs, is_strided)
     graph.add("Transpose", [names[id(model.output)]], "restored", perm=[0, 2, 3, 1])
     ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", "h", "w", 3])

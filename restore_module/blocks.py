@@ -12,16 +12,9 @@ import numpy as np
 
 from inception2_module.networkfile import SIZE_MULTIPLE  # blocks begin and end at multiples of it, too
 
-# Longest side of a block: larger ones waste less on margins and take more memory, of which an image of more pixels
-# than LARGE leaves less: 100 megapixels are restored within 2 GB.
-BLOCK, BLOCK_OF_LARGE, LARGE = 1072, 912, 26_000_000
+BLOCK = 1072  # longest side of a block: larger ones waste less on margins and take more memory
 ROWS = 64  # that are written at once: of a wide image all rows of a block would take as much memory again
 BLEND = 16  # pixels over which neighbouring blocks fade into each other
-
-
-def block_of(height, width):
-    """Return the longest side of a block for an image of this size."""
-    return BLOCK if height * width <= LARGE else BLOCK_OF_LARGE
 
 
 def reach_of(predict, known=None):

@@ -41,10 +41,9 @@ def restore_picture(picture, restore, reach, scale=1, with_trust=False, bar=None
     trust = np.zeros((height, width), np.float32) if with_trust else None
     unseen = None if picture.hidden is None or scale != 1 else (picture.hidden, picture.pixels[picture.hidden])
     picture.fill_hidden()
-    block = blocks.block_of(height, width)
-    far = reach() if max(height, width) > block else 0
+    far = reach() if max(height, width) > blocks.BLOCK else 0
     pairs = list(zip(imagefile.planes(picture), imagefile.planes(output), strict=True))
-    n_blocks = np.prod([len(blocks.plan_blocks(-(-side // 16) * 16, far, block)) for side in (height, width)])
+    n_blocks = np.prod([len(blocks.plan_blocks(-(-side // 16) * 16, far)) for side in (height, width)])
     progress = bar(total=int(n_blocks) * len(pairs)) if bar else None
     for source, target in pairs:
         def write(rows, columns, values, target=target):
@@ -53,7 +52,7 @@ def restore_picture(picture, restore, reach, scale=1, with_trust=False, bar=None
                 trust[rows, columns] = np.maximum(trust[rows, columns], values[..., 3])
 
         read = source.read if scale == 1 else enlarged(source, scale)
-        blocks.restore_blocks(_clipped(restore, source), (height, width), read, write, far, block,
+        blocks.restore_blocks(_clipped(restore, source), (height, width), read, write, far,
                               progress=progress.update if progress else None)
     if progress:
         progress.close()

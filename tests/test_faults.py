@@ -219,12 +219,14 @@ def test_mutated_images_are_used_or_counted(tmp_path, monkeypatch):
     assert (series["tried"], series["lost"]) == (48, 0)
 
 
+@pytest.mark.slow
 def test_mutated_images_are_restored_or_have_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "N_RESTORE", 48)
     [series] = faults.fuzz_restore(tmp_path)
     assert (series["tried"], series["lost"]) == (48, 0)
 
 
+@pytest.mark.slow
 def test_a_killed_download_py_goes_on(tmp_path, monkeypatch):
     command = faults.COMMANDS["download.py"][1]
     monkeypatch.setattr(faults, "COMMANDS", {"download.py": (4, command)})
@@ -232,6 +234,7 @@ def test_a_killed_download_py_goes_on(tmp_path, monkeypatch):
     assert (series["tried"], series["lost"]) == (4, 0)
 
 
+@pytest.mark.slow
 def test_a_killed_download_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "N_FETCH", 4)
     [series] = faults.kill_fetch(tmp_path)

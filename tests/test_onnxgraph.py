@@ -26,6 +26,7 @@ def run(model, image):
     return session.run(None, {"degraded": image})[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gives_the_same_output(name):
     model = random_weights(networks.build_model(name, 8, 0.0))
@@ -35,6 +36,7 @@ def test_every_network_gives_the_same_output(name):
     np.testing.assert_allclose(run(model, image), expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_restored_with_to_the_same_output(name):
     model = random_weights(networks.build_model(name, 8, 0.0))
@@ -44,6 +46,19 @@ def test_every_network_is_restored_with_to_the_same_output(name):
         expected = model.predict_on_batch(image)
         np.testing.assert_allclose(faster.predict_on_batch(image), expected,
                                    atol=2e-6 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("scale", [None, 0.1])
+def test_networks_of_networks_are_restored_with_too(scale):
+    first, second = (random_weights(networks.build_model(name, 8, 0.0)) for name in ("inception_unet_halved", "unet"))
+    for model in (networks.evened(first, scale), networks.blend([first, second], [0.25, 0.75]),
+                  random_weights(networks.build_model("unet", 8, 0.0, evened=True, scale=scale))):
+        image = np.random.default_rng(1).random((1, 32, 48, 3), np.float32)
+        expected = model.predict_on_batch(image)
+        np.testing.assert_allclose(fasternetwork.faster(model).predict_on_batch(image), expected,
+                                   atol=2e-6 * max(1, np.abs(expected).max()))
+        with pytest.raises(onnxgraph.UnknownLayerError):
+            onnxgraph.build(model)
 
 
 def test_a_network_without_strides_takes_odd_sides():

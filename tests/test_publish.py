@@ -21,11 +21,11 @@ def trained(workplace, monkeypatch):
     train(1)
     psnr = {name: {"psnr": value} for name, value in {"input": 20, "lanczos": 21, "restored": 22}.items()}
     util.write_json(Path("results") / f"{EXPERIMENT.name}.json", asdict(EXPERIMENT) | {
-        "recipe_settings": {}, "git_commit": "0", "n_test": 4, "methods": psnr,
+        "recipe_settings": {"n_updates": 2}, "git_commit": "0", "n_test": 4, "methods": psnr, "data": {"data_id": "1"},
     })
     path = Path("datasets/tiny/manifest.json")
     util.write_json(path, util.read_json(path) | {"licence": "CC0", "citation": "nobody"})
-    monkeypatch.setattr(publish, "PUBLISHED", (EXPERIMENT,))
+    monkeypatch.setattr(publish, "PUBLISHED", {"tiny_sr_x4": EXPERIMENT})
     monkeypatch.setattr(networkfile, "WEIGHTS", workplace / "weights")
 
 
@@ -51,6 +51,7 @@ def test_a_network_is_published_with_its_graph_and_how_far_it_sees(trained):
     assert contents() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 @pytest.mark.parametrize("suffix", [".keras", ".onnx", ".json"])
 def test_a_full_disk_in_weights_leaves_the_old_network_whole(trained, monkeypatch, capsys, suffix, number):

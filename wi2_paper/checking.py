@@ -72,7 +72,7 @@ def check_card(path, card):
         for name, psnr in card["psnr"].items():
             _check_number(name, psnr, result["methods"][name]["psnr"], 0)
         for key in ("n_test", *(field.name for field in fields(experiments.Experiment))):
-            if card.get(key) != result.get(key):
+            if card.get(key) != result.get(key):  # the oldest ones have no `start`
                 raise _WrongError(f"its {key} is {card.get(key)!r}")
     except (_WrongError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:
         raise util.UserError(f"{path} was changed by hand or is older than its result ({error}): make it again with "

@@ -85,7 +85,7 @@ def measure(way, path, weights):
     else:
         predict = partial(networkfile.predict, networkfile.load_model(model_path))
     if way == "before":
-        blocks.block_of, blocks.plan_blocks = lambda *_: BLOCK_BEFORE, plan_blocks_before
+        blocks.BLOCK, blocks.plan_blocks = BLOCK_BEFORE, plan_blocks_before
     Image.MAX_IMAGE_PIXELS = None
     began, began_cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as out:
@@ -113,8 +113,9 @@ def measure(way, path, weights):
 BLOCK_BEFORE = 384
 
 
-def plan_blocks_before(length, reach, block):
+def plan_blocks_before(length, reach, block=BLOCK_BEFORE):
     """Return what `blocks.plan_blocks` did: blocks of one size at a fixed step, the last one wherever it ends."""
+    block = BLOCK_BEFORE
     if length <= block:
         return [(0, np.ones(length, np.float32))]
     starts = [*range(0, length - block, block - 2 * reach - blocks.BLEND), length - block]
