@@ -13,11 +13,11 @@ help:
 	@echo "make test       set up, lint and run the whole test suite"
 	@echo "make quick      set up, lint and run the tests that take less than two minutes in all"
 	@echo "make lint       check the style of the code"
-	@echo "make faults     kill every command, feed it mutated files, and write the table of tests/README.md: under an hour"
+	@echo "make faults     kill every command, feed it mutated files, and write the table of tests/README.md: half an hour"
 	@echo "make reproduce  run the experiments of the tables that have no result yet (needs the data sets)"
 	@echo "make figures    write the tables of all pages, the curve and the pictures from results/, weights/ and runs/"
 	@echo "make weights    put the trained networks into weights/ (after make reproduce)"
-	@echo "make benchmark  time the tiling, the restoring of a large image, and an update of each network"
+	@echo "make benchmark  time the tiling, the restoring of large images, the starts, and an update of each network"
 	@echo "make clean      remove the environment, outputs/ and caches; data sets, runs and results stay"
 
 run: $(VENV)/run
@@ -49,6 +49,7 @@ weights: $(VENV)/run
 benchmark: $(VENV)/run
 	$(BIN)/python -m wi2_paper.benchmarks.tiles
 	$(BIN)/python -m wi2_paper.benchmarks.restoring
+	$(BIN)/python -m wi2_paper.benchmarks.starting
 	$(BIN)/python -m wi2_paper.benchmarks.speed
 
 clean:

@@ -156,9 +156,9 @@ def make_own(options, out):
 def report(manifest, folder, finished, archives=()):
     """Say what was made on stdout, and on stderr what a user may not expect."""
     first, *remarks = build.describe(manifest, folder)
-    print(util.terminal_text(f"{first} (already made)" if finished else first))
+    util.say(f"{first} (already made)" if finished else first)
     for remark in remarks:
-        print(util.terminal_text(f"{manifest['name']} {remark}"), file=sys.stderr)
+        util.say(f"{manifest['name']} {remark}", sys.stderr)
     published = {archive.file: archive for archive in archives}
     for made in manifest["archives"]:
         if made["verified"]:
@@ -168,7 +168,7 @@ def report(manifest, folder, finished, archives=()):
             what = "no SHA-256 is published to compare its own with, only its size is checked"
         else:
             what = "its size or SHA-256 is not the published one, and the manifest says so"
-        print(util.terminal_text(f"{manifest['name']} {made['file']}: {what}"), file=sys.stderr)
+        util.say(f"{manifest['name']} {made['file']}: {what}", sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     python3 inception2.py                              # the paper's network on Mars, x4, 100 tiles
     python3 inception2.py --recipe paper               # as the paper trained it
     python3 inception2.py --task noise_s64 --n-train 1000
+    python3 inception2.py --start photo_sr_x4 --dataset slides --n-train 10    # what photographs taught, adapted
     python3 inception2.py evaluate runs/NAME/model.keras --dataset div2k
     python3 inception2.py restore IMAGE... --weights mars_sr_x4 --out outputs
     python3 inception2.py export onnx --weights mars_sr_x4
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from download_module.degrade import EXAMPLES, task_of
 from inception2_module import networkfile
-from inception2_module.experiments import NETWORKS, RECIPES, Experiment, recipe_of, with_recipe
+from inception2_module.experiments import ADAPT, NETWORKS, RECIPES, Experiment, name_of, recipe_of, with_recipe
 from inception2_module.networkfile import RUNS
 from inception2_module.tileset import TileSet
 from restore_module import files
@@ -48,18 +49,20 @@ def build_parser():
     commands = parser.add_subparsers(dest="command", required=True, metavar="{train,evaluate,restore,export}")
 
     train = commands.add_parser("train", help="train, measure, write samples (the default)")
-    train.add_argument("--model", choices=NETWORKS, default=Experiment.model,
-                       help="the network, see inception2_module/README.md (default %(default)s)")
-    train.add_argument("--recipe", choices=RECIPES, default=Experiment.recipe,
-                       help="how it is trained (default %(default)s)")
+    train.add_argument("--start", metavar="WEIGHTS",
+                       help="adapt a trained network to the tiles; it stays as it is, or gives way to a network from "
+                            f"nothing, where that is better on tiles that are held out: {WEIGHTS_HELP}")
+    train.add_argument("--model", choices=NETWORKS,
+                       help=f"the network, see inception2_module/README.md (default {Experiment.model})")
+    train.add_argument("--recipe", choices=RECIPES, help=f"how it is trained (default {Experiment.recipe})")
     train.add_argument("--n-train", type=util.positive_int, default=Experiment.n_train,
                        help="training tiles, a tenth of them held out for validation (default %(default)s)")
     train.add_argument("--n-updates", type=util.positive_int, help="updates of the weights (default: the recipe's)")
     train.add_argument("--batch-size", type=util.positive_int, help="tiles an update (default: the recipe's)")
     train.add_argument("--learning-rate", type=positive_float, help="of the optimizer (default: the recipe's)")
     train.add_argument("--dropout", type=rate, help="in 0..1 (default: the recipe's)")
-    train.add_argument("--width", type=even_int, default=Experiment.width,
-                       help="channels of the hidden layers (default %(default)s)")
+    train.add_argument("--width", type=even_int,
+                       help=f"channels of the hidden layers (default {Experiment.width})")
     train.add_argument("--seed", type=util.seed, default=Experiment.seed,
                        help="of weights, order and dropout (default %(default)s)")
     train.add_argument("--draw", type=util.seed, default=Experiment.draw,
@@ -111,8 +114,31 @@ def add_data_options(parser, dataset, task):
                         help="measure the mean of 8 turned and mirrored runs too: that takes 8 times as long")
 
 
+def experiment_of(options):
+    """Return the `Experiment` that the options of a training ask for."""
+    settings = {field.name: getattr(options, field.name) for field in fields(Experiment)}
+    if not options.start:
+        return with_recipe(**settings)
+    given = [f"--{name}" for name in ("model", "recipe", "width", "dropout") if settings[name] is not None]
+    if given:
+        raise util.UserError(f"{' and '.join(given)} cannot be chosen with --start, whose network it is: leave it out")
+    model_path = networkfile.find_weights(options.start)[0]
+    start = name_of(model_path)
+    try:
+        found, known = networkfile.find_weights(start)
+    except util.UserError:
+        found, known = None, {}
+    if found is None or not found.samefile(model_path) or known.get("model") not in NETWORKS:
+        raise util.UserError(f"{model_path} is neither of weights/ nor of runs/, which say what network it is: put the "
+                             "folder of its training into runs/")
+    if not task_of(known["task"]).covers(task_of(options.task)):
+        raise util.UserError(f"{start} is a network for {known['task']}, not for {options.task}: add --task "
+                             f"{known['task']}, or start from another one")
+    return with_recipe(**settings | {"recipe": ADAPT, "start": start, "model": known["model"], "width": known["width"]})
+
+
 def run_train(options):
-    experiment = with_recipe(**{field.name: getattr(options, field.name) for field in fields(Experiment)})
+    experiment = experiment_of(options)
     data = TileSet(options.data, experiment.dataset, experiment.task)
     train_tiles, validation_tiles = data.read_train(experiment.n_train, experiment.draw)
     # Now, so that a broken tile is found before hours of training.
@@ -125,7 +151,13 @@ def run_train(options):
 
     print(f"on {backend.describe()['device']}", flush=True)
     run_dir = RUNS / experiment.name
-    model = training.train(experiment, train_tiles, validation_tiles, run_dir, data.id)
+    sides = train_tiles, validation_tiles
+    if experiment.start:
+        from inception2_module import adapting
+
+        model = adapting.adapt(experiment, seen_tiles, sides, run_dir, data.id)
+    else:
+        model = training.train(experiment, *sides, run_dir, data.id)
     name = experiment.name + subset_suffix(data, test_tiles)
     described = asdict(experiment) | {"recipe_settings": asdict(recipe_of(experiment))}
     measure(name, described, run_dir, model, data, test_tiles, seen_tiles, options.ensemble)
@@ -154,7 +186,9 @@ def run_evaluate(options):
         util.check_writable(directory)
     model = networkfile.load_model(model_path)
     name = run_dir.name if (run_dir / "config.json").exists() else model_path.stem
-    name += ("" if here else f"-on-{dataset}-{task}") + subset_suffix(data, test_tiles)
+    if not here:
+        name = f"{Path(config.get('result', name)).name.removesuffix('.json')}-on-{dataset}-{task}"
+    name += subset_suffix(data, test_tiles)
     described = {name: config.get(name) for name in (*(field.name for field in fields(Experiment)), "recipe_settings")}
     described |= {"dataset": dataset, "task": task, "trained_on": {k: config.get(k) for k in ("dataset", "task")}}
     measure(name, described, run_dir, model, data, test_tiles, seen_tiles, options.ensemble)
@@ -170,11 +204,10 @@ def run_restore(options):
         low, high = options.range
         raise util.UserError(f"--range {low:g} {high:g} is no range: give the lower value first")
     model_path, known = networkfile.find_weights(options.weights)
-    model = networkfile.load_model(model_path)
     chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large,
                            options.range, known.get("range"), options.pages)
-    predict = partial(networkfile.predict, model)
-    files.restore_files(options.images, options.out, predict, known.get("task"), chosen)
+    load = partial(networkfile.load_predict, model_path, known)
+    files.restore_files(options.images, options.out, load, known.get("task"), chosen, known.get("reach"))
 
 
 def run_export(options):
@@ -182,10 +215,9 @@ def run_export(options):
     from inception2_module import exporting
 
     model = networkfile.load_model(model_path)
-    name = model_path.stem if model_path.stem != "model" else model_path.parent.name
-    path = options.out or Path("outputs") / f"{name}{exporting.SUFFIXES[options.kind]}"
+    path = options.out or Path("outputs") / f"{name_of(model_path)}{exporting.SUFFIXES[options.kind]}"
     difference = exporting.export(model, path, options.kind)
-    print(f"written: {path} (largest difference of an output in 0..1: {difference:.1e})")
+    util.say(f"written: {path} (largest difference of an output in 0..1: {difference:.1e})")
 
 
 COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export}
@@ -198,6 +230,8 @@ def measure(name, described, run_dir, model, data, test_tiles, seen_tiles, ensem
     trained_path = run_dir / "trained.json"
     unknown = dict.fromkeys(("seconds_train", "chosen_update", "device", "backend", "versions", "git_commit"))
     trained = util.read_json(trained_path) if trained_path.exists() else unknown
+    if not isinstance(trained, dict):
+        raise util.UserError(f"{trained_path} is damaged or was changed by hand: remove it, or train again")
     began = time.perf_counter()
     restore = partial(networkfile.restore_tiles, model, kind=data.kind)
     measured, images, restore_best = evaluation.evaluate(
@@ -218,8 +252,8 @@ def measure(name, described, run_dir, model, data, test_tiles, seen_tiles, ensem
     print(f"{len(test_tiles):,} test tiles, {about['channels']}, whole tile, data range {about['data_range']:g}\n"
           f"{evaluation.table(result['methods'])}")
     if result["warning"]:
-        print(f"WARNING: {result['warning']}")
-    print(f"written: {RESULTS / f'{name}.json'} and {ASSETS / f'{name}.png'}")
+        util.say(f"WARNING: {result['warning']}")
+    util.say(f"written: {RESULTS / f'{name}.json'} and {ASSETS / f'{name}.png'}")
 
 
 def budget_of(described):

@@ -113,6 +113,11 @@ def terminal_text(text):
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in obeyed else c for c in str(text))
 
 
+def say(text, file=None):
+    """Print one line that may hold text of others, see `terminal_text`."""
+    print(terminal_text(text), file=file, flush=True)
+
+
 def describe_error(error):
     """Return the sentence for an expected error, see `terminal_text`; any other one is raised again."""
     if isinstance(error, UserError):
@@ -248,7 +253,8 @@ def _end(*_, stderr=2):
 
 def is_plain_name(name):
     """Whether `name` can be the name of a data set, and so of a folder and the beginning of file names."""
-    return 0 < len(name) <= 100 and name[0] not in "._" and not any(c in "/\\:\0" for c in name)
+    return (0 < len(name) <= 100 and name[0] not in "._" and not any(c in "/\\:" for c in name)
+            and terminal_text(name) == name)
 
 
 class Parser(argparse.ArgumentParser):
@@ -412,7 +418,7 @@ def list_images(directory, skip=None, on_error=None):
                 if path.is_file():
                     paths.append(path)
                 else:
-                    print(f"{path} is no file, or a link to nowhere: passed over", file=sys.stderr)
+                    say(f"{path} is no file, or a link to nowhere: passed over", sys.stderr)
     if not paths:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"{directory} holds no image ({known}): check the path")

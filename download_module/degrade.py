@@ -201,6 +201,13 @@ class Task:
         """Whether two inputs made of one target differ."""
         return self.is_noisy or any(low != high for _, low, high in self.steps)
 
+    def covers(self, other):
+        """Whether a network for this task has seen another one too: the same steps, in ranges that hold its numbers."""
+        return [kind for kind, *_ in self.steps] == [kind for kind, *_ in other.steps] and all(
+            low <= least and most <= high
+            for (_, low, high), (_, least, most) in zip(self.steps, other.steps, strict=True)
+        )
+
     @property
     def is_luma(self):
         """Whether colours are taken away, so that the channels may not be permuted."""

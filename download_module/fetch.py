@@ -14,9 +14,6 @@ import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-import requests
-import urllib3
-
 from download_module.disk import byte_bar, check_disk, lock, size_of
 from util import UserError, replacing, sha256_of
 
@@ -24,8 +21,6 @@ TIMEOUT = (15, 60)  # seconds: to connect, and between two pieces of the answer
 N_RETRIES = 6  # in a row without a new byte; the waits between them add up to about a minute
 LONGEST_WAIT = 60  # seconds, of those that a server asks for
 CHUNK = 1 << 16
-
-TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
 def fetch(url, path, n_bytes, sha256=None, progress=True, check=None):
@@ -118,6 +113,10 @@ def take_archive(path, n_bytes, sha256=None, allow_unverified=False):
 
 def _download(url, part, n_bytes, checked_later, progress):
     """Bring `part` to `n_bytes` bytes, over as many connections as it takes."""
+    import requests  # a sixth of a second, for which no other command need wait
+    import urllib3
+
+    transient = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
     if size_of(part) > n_bytes:
         _discard(part)
     best, failures = size_of(part), 0
@@ -128,7 +127,7 @@ def _download(url, part, n_bytes, checked_later, progress):
             try:
                 _request(url, part, n_bytes, checked_later, bar)
                 reason = "it stopped early"
-            except TRANSIENT as error:
+            except transient as error:
                 reason = type(error).__name__
             except _TryAgainError as error:
                 reason, asked = str(error), error.seconds
@@ -154,6 +153,8 @@ class _TryAgainError(Exception):
 
 def _request(url, part, n_bytes, checked_later, bar):
     """Append to `part` what is missing, or write it anew when the server does not resume."""
+    import requests
+
     size, etag_path = size_of(part), _beside(part, ".etag")
     version = etag_path.read_text(encoding="latin-1") if etag_path.exists() else None
     headers = {"Accept-Encoding": "identity"}  # sizes are those of the file, not of a compressed transfer

@@ -68,6 +68,8 @@ class Picture:
         1 (gray, data), 3 (RGB) or 4 (CMYK).
     premultiplied : bool
         Whether the colours are multiplied by alpha: then black is right where nothing is seen.
+    shown : (low, high), or None
+        The values that a network is shown, where these go beyond low..high; see `take_range`.
     """
 
     pixels: np.ndarray
@@ -83,6 +85,7 @@ class Picture:
     scale: int = 1
     n_colours: int | None = None
     premultiplied: bool = False
+    shown: tuple[float, float] | None = None
 
     @property
     def hidden(self):
@@ -93,9 +96,14 @@ class Picture:
         return hidden if hidden.any() and not hidden.all() else None
 
     def take_range(self, value_range):
-        """Take the range (low, high) of the set that a network was trained on, if it has one and this is no 8 bits."""
+        """Take the range (low, high) of the set that a network was trained on, if it has one and this is no 8 bits.
+
+        The picture's own values are shown to the network also where they lie beyond, but for a few outliers.
+        """
         if value_range is not None and self.pixels.dtype != np.uint8:
+            own = np.ravel([self.low, self.high])
             self.low, self.high = map(float, value_range)
+            self.shown = min(self.low, *own), max(self.high, *own)
 
     def fill_hidden(self):
         """Fill the colours that nobody sees from those beside them, lest they bleed into what is seen."""
@@ -121,6 +129,10 @@ class Picture:
     def samples(self, rows=slice(None)):
         """Return (h, w, S) as the file holds them: `pixels` with its holes, and alpha as the last channel."""
         samples = self.pixels[rows]
+        if np.isfinite(self.hole_value):  # a value that was restored to exactly this would be a hole
+            same = (samples == self.hole_value).all(axis=-1, keepdims=True)
+            if same.any():
+                samples = np.where(same, _next_to(self.hole_value, samples.dtype), samples)
         if self.holes is not None:
             samples = samples.copy()
             samples[self.holes[rows]] = self.hole_value
@@ -137,6 +149,14 @@ class Plane:
     channels: slice
     low: float
     high: float
+
+    @property
+    def ends(self):
+        """The lowest and the highest of what a network is shown, as `read` returns them: 0 and 1, or beyond."""
+        if self.picture.shown is None or self.low >= self.high:
+            return 0.0, 1.0
+        ends = [(value - self.low) / (self.high - self.low) for value in self.picture.shown]
+        return tuple(1 - end for end in reversed(ends)) if self.picture.zero_is_white else tuple(ends)
 
     def read(self, rows, columns):
         """Return the rows and columns (two slices) as float32 (h, w, 3), low..high as 0..1; one channel is repeated."""
@@ -404,6 +424,13 @@ def picture_of(samples, n_colours, value_range=None, has_alpha=None, hole_value=
             if picture.holes[..., i].any():
                 _fill(channel, picture.holes[..., i])
     return picture
+
+
+def _next_to(value, dtype):
+    """The value of a type that is next to a finite one: the next higher, but for the highest of integers."""
+    if dtype.kind == "f":
+        return np.nextafter(dtype.type(value), dtype.type(np.inf))
+    return dtype.type(int(value) + (1 if value < np.iinfo(dtype).max else -1))
 
 
 def _oriented(samples, orientation):

@@ -8,6 +8,7 @@ import functools
 import numpy as np
 
 from download_module.degrade import degrade, downscale, task_of
+from inception2_module.scores import scales
 
 
 def draw_batch(tiles, update, experiment, recipe):
@@ -31,8 +32,8 @@ def draw_batch(tiles, update, experiment, recipe):
 
     Returns
     -------
-    (target, degraded), each float32 (batch_size, h, w, 3), 0..1. Tiles come in a new seeded order each epoch,
-    every tile once.
+    (target, degraded), each float32 (batch_size, h, w, 3), 0..1; data without noise around 0, each crop in its own
+    `scores.scales`. Tiles come in a new seeded order each epoch, every tile once.
     """
     n, fresh = len(tiles), recipe.fresh_degradation and not task_of(experiment.task).is_pairs
     positions = range(update * experiment.batch_size, (update + 1) * experiment.batch_size)
@@ -57,7 +58,11 @@ def draw_batch(tiles, update, experiment, recipe):
         if fresh:
             tile[1] = degrade(np.ascontiguousarray(tile[0]), experiment.task, rng, tiles.kind.low, tiles.kind.high)
         batch.append(tile)
-    return tuple(tiles.kind.seen(np.stack(arrays)) for arrays in zip(*batch, strict=True))
+    target, degraded = (tiles.kind.seen(np.stack(arrays)) for arrays in zip(*batch, strict=True))
+    if tiles.kind.is_data and not task_of(experiment.task).is_noisy:  # each crop counts as much, see networks.even
+        level, scale = degraded.mean(axis=(1, 2, 3), keepdims=True), scales(degraded)
+        target, degraded = ((images - level) / scale for images in (target, degraded))
+    return target, degraded
 
 
 @functools.lru_cache(maxsize=2)

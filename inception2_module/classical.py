@@ -18,6 +18,7 @@ from inception2_module import learned_filters, scores
 from inception2_module.scores import EIGHT_BIT
 
 N_CHOOSING = 20  # tiles that a setting is chosen on
+STRONG = 40 / 255  # sigma above which the authors of BM3D take other settings
 
 
 def lanczos(target, scale):
@@ -44,13 +45,13 @@ def wavelet(degraded, sigma, strength):
 
 
 def bm3d(degraded, sigma, strength):
-    """Dabov et al., IEEE TIP 16(8), 2007, with its authors' settings for strong noise ("vn"), in opponent colours.
+    """Dabov et al., IEEE TIP 16(8), 2007, in opponent colours, with its authors' settings, "vn" for strong noise.
 
     From the package bm3d, whose licence allows non-commercial use only: optional. `strength` multiplies the sigma.
     """
     import bm3d as package
 
-    profile = package.BM3DProfileVN()
+    profile = package.BM3DProfileVN() if sigma > STRONG else package.BM3DProfile()
     profile.num_threads = 1  # the tiles are shared among processes
     denoise = package.bm3d_rgb if degraded.shape[2] == 3 else package.bm3d
     return denoise(degraded, strength * sigma, profile=profile)
@@ -191,7 +192,8 @@ def methods_for(task):
 
     Denoisers where there is noise at the size of the target (BM3D where it is installed), else learned filters, and
     Lanczos where nothing but the resolution is missing; none for a task that takes colours away. Where the point spread
-    is known, deconvolution too, and learned filters whether there is noise or not.
+    is known, deconvolution too, and learned filters whether there is noise or not. For pairs of whatever damage all
+    that need not know it.
     """
     deconvolvers = () if point_spread(task) is None else tuple(method.__name__ for method in DECONVOLVERS)
     task = task_of(task)
@@ -199,6 +201,8 @@ def methods_for(task):
         return (*installed(), *deconvolvers, *LEARNED) if deconvolvers else installed()
     if task.is_luma:
         return ()
+    if task.is_pairs:
+        return (*installed(), *LEARNED)
     first = ("lanczos",) if [kind for kind, *_ in task.steps] == ["sr"] else deconvolvers
     return (*first, *LEARNED)
 
@@ -269,7 +273,8 @@ def _restore_one(name, task, setting, kind, target, degraded):
     clipped, left = _sigmas(task_of(task), kind.data_range)
     image = kind.to_unit(degraded)
     # The right one for each tile where it is not known, as that of photon noise.
-    denoised = _METHODS[name](image, left or estimate_sigma(image, average_sigmas=True, channel_axis=-1), setting)
+    left = left or max(estimate_sigma(image, average_sigmas=True, channel_axis=-1), 0.1 / scores.DATA_RANGE)
+    denoised = _METHODS[name](image, left, setting)
     # Blurred after it was clipped, noise keeps the bias in its mean, exactly so where the image is flat.
     denoised = denoised.reshape(image.shape)  # some drop a single channel
     return kind.from_unit(unclip(denoised, clipped) if clipped else denoised)

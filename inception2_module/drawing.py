@@ -37,6 +37,8 @@ def choose_rows(gains):
 def draw_grid(title, rows, columns, methods, base="input", zoom=ZOOM):
     """Draw images in rows and columns: below each its PSNR, how much that is above the input's, and its SSIM.
 
+    Data have the root of their mean squared error in the place of the SSIM.
+
     Parameters
     ----------
     title : str, says what is shown and how it was trained; or empty
@@ -72,7 +74,12 @@ def draw_grid(title, rows, columns, methods, base="input", zoom=ZOOM):
                 text = f"{psnr:.2f} dB"
                 if head != base:
                     text += f" ({psnr - methods[base]['psnr_tiles'][index]:+.2f})"
-                draw.text((left, top + height + 3), text + (f" / {ssim:.3f}" if width > 200 else ""), "black", small)
+                if "rmse" in methods[head]:
+                    error = methods[head]["rmse"] * 10 ** ((methods[head]["psnr_of_mean_mse"] - psnr) / 20)
+                    last = f", error {error:.3g}"
+                else:
+                    last = f" / {ssim:.3f}"
+                draw.text((left, top + height + 3), text + last * (width > 200), "black", small)
     return picture
 
 
@@ -97,7 +104,10 @@ def save_samples(path, title, images, result, test, restore_best):
         columns[best][shown] = restore_best(target[shown], degraded[shown])  # the others are not shown
     columns["restored"] = images["restored"]
     columns["target"] = target
-    columns = {name: test.kind.view(tiles) for name, tiles in columns.items()}
+    columns = {name: test.kind.view(tiles, target) for name, tiles in columns.items()}
+    if test.kind.is_data:
+        black, white = test.kind.spread(target).reshape(2, -1)
+        rows = [(f"{label}\n{black[i]:.5g} to\n{white[i]:.5g}", i) for label, i in rows]
     picture = draw_grid(title, rows, columns, methods)
     with util.replacing(path) as temporary:
         picture.save(temporary, optimize=True)

@@ -170,7 +170,7 @@ def _measure(target, restored, kind):
 def _summary(measured, kind):
     errors, ssims = np.array(measured["mse"]), np.array(measured["ssim"])
     psnrs = scores.psnr_of_mse(errors, kind.data_range)
-    return {
+    return ({"rmse": _rounded(np.sqrt(errors.mean()))} if kind.is_data else {}) | {
         "psnr": _rounded(psnrs.mean()),
         "psnr_of_mean_mse": _rounded(scores.psnr_of_mse(errors.mean(), kind.data_range)),
         "ssim": _rounded(ssims.mean()),
@@ -235,6 +235,13 @@ def cell_gain(results, other="input", method="restored", group=None):
     return _over_draws([differences], *_tiles_of(results, group))
 
 
+def mean_of(row, result, group=None):
+    """Mean PSNR in dB of a method's row of a result over the test tiles of a group, or over all."""
+    if group is None:
+        return row["psnr"]
+    return float(np.mean(np.array(row["psnr_tiles"])[np.array(result["groups"]) == group]))
+
+
 def cell_difference(results, others, method="restored", group=None):
     """Difference of two cells, as `cell_gain`: both are lists of results on the same test tiles.
 
@@ -284,10 +291,12 @@ def _by_scene(values, scenes):
 def table(methods):
     """Lay out the scores of a result's `methods` as lines of text for the terminal."""
     base = methods["input"]["psnr"]
-    lines = [f"{'method':<18}{'PSNR dB':>9}{'gain':>8}{'SSIM':>8}"]
+    unit = "rmse" in methods["input"]  # the root of the mean squared error in the units of the data
+    lines = [f"{'method':<18}{'PSNR dB':>9}{'gain':>8}{'SSIM':>8}" + f"{'RMSE':>12}" * unit]
     for name, row in methods.items():
         gain = "" if name == "input" else f"{row['psnr'] - base:+.2f}"
-        lines.append(f"{name:<18}{row['psnr']:>9.2f}{gain:>8}{row['ssim']:>8.4f}")
+        rmse = f"{row['rmse']:>12.4g}" if unit else ""
+        lines.append(f"{name:<18}{row['psnr']:>9.2f}{gain:>8}{row['ssim']:>8.4f}{rmse}")
     return "\n".join(lines)
 
 

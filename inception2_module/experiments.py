@@ -6,6 +6,7 @@ The name of a run is a function of its fields and is never parsed back: read its
 """
 
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ NETWORKS = {
         "Inception-Unet, halved", "input + U-Net + local branch, both on features at half the sides",
         "networks.halved", 586_886, has_dropout=True, pace=1.35,
     ),
+    "residual_unet": Network(
+        "residual U-Net", "input + U-Net of residual blocks at half, a quarter and an eighth of the sides",
+        "networks.residual_unet", 1_247_715,
+    ),
     "edsr_8": Network(
         "EDSR, 8 blocks", "EDSR (Lim et al., 2017) at a quarter of the sides, 8 blocks", "baselines.edsr", 683_139,
         {"n_blocks": 8, "shuffles": (4,)}, pace=2.15, learning_rate=1e-3,
@@ -59,7 +64,7 @@ NETWORKS = {
         learning_rate=1e-3,
     ),
     "dncnn": Network(
-        "DnCNN", "DnCNN of 17 layers (Zhang et al., 2017)", "baselines.dncnn", 560_323, pace=0.18, learning_rate=1e-3,
+        "DnCNN", "DnCNN of 17 layers (Zhang et al., 2017)", "baselines.dncnn", 560_323, learning_rate=1e-3,
     ),
 }
 
@@ -126,6 +131,7 @@ class Experiment:
     width: int = 64
     seed: int = 0
     draw: int = 0
+    start: str | None = None  # the network that the training starts from, whose `model` and `width` these are
 
     @property
     def interval(self):
@@ -145,23 +151,34 @@ class Experiment:
             parts.append(f"p{self.dropout:g}")
         if self.width != 64:
             parts.append(f"w{self.width}")
+        if self.start:
+            parts.append(f"start_{name_of(self.start)}")
         return "-".join(parts + [f"draw{self.draw}", f"seed{self.seed}"])
+
+
+def name_of(network):
+    """Return what a network is called, from its name or the path of its file: a training has the name of its folder."""
+    path = Path(network)
+    return path.parent.name if path.name == "model.keras" else path.name.removesuffix(".keras")
 
 
 def arguments(experiment):
     """Return the command line of inception2.py that stands for an experiment."""
-    named = ((field.name.replace("_", "-"), getattr(experiment, field.name)) for field in fields(experiment))
-    return [part for name, value in named for part in (f"--{name}", str(value))]
+    left_out = ("model", "recipe", "width", "dropout") if experiment.start else ("start",)
+    named = ((field.name, getattr(experiment, field.name)) for field in fields(experiment))
+    return [part for name, value in named if name not in left_out
+            for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def recipe_of(experiment):
-    """Return the `Recipe` of an experiment, also of one of the ablation."""
-    return (RECIPES | ABLATION)[experiment.recipe]
+    """Return the `Recipe` of an experiment, of whichever kind."""
+    return _ALL[experiment.recipe]
 
 
 def with_recipe(recipe, **options):
     """Return an `Experiment` with the settings of a recipe (a name) but for the options given that are not None."""
-    values = (RECIPES | ABLATION)[recipe]
+    recipe = recipe or Experiment.recipe
+    values = _ALL[recipe]
     settings = {name: getattr(values, name) for name in ("n_updates", "batch_size", "learning_rate", "dropout")}
     return Experiment(recipe=recipe, **(settings | {key: value for key, value in options.items() if value is not None}))
 
@@ -195,4 +212,10 @@ CHANGES = {
 # `fewdata` and each of its changes, a recipe of its own.
 ABLATION = {"fewdata": RECIPES["fewdata"]} | {
     f"fewdata-{name}": replace(RECIPES["fewdata"], **change.fields) for name, change in CHANGES.items()
+}
+# From the weights of a network that is trained already (`--start`), see adapting.py: gently, so that a few tiles do not
+# spoil what it knows.
+ADAPT = "adapt"
+_ALL = RECIPES | ABLATION | {
+    ADAPT: replace(RECIPES["fewdata"], n_updates=1_000, learning_rate=5e-4, standardise=None),
 }

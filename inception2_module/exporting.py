@@ -1,9 +1,11 @@
-"""Export a network for other programs, by Keras's own exporters, and prove that the copy does the same.
+"""Export a network for other programs, and prove that the copy does the same.
 
-This is the one place that calls TensorFlow: to run what was exported. Nothing else needs it.
+By Keras's own exporters but for ONNX, see onnxgraph.py. This is the one place that calls TensorFlow: to run what was
+exported. Nothing else needs it.
 """
 
 import shutil
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +36,7 @@ def export(model, path, kind):
         other output.
     """
     path = Path(path)
-    form, packages, run = _KINDS[kind]
+    write, packages, run = _KINDS[kind]
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise util.UserError(f"export to {kind} needs packages that are not here: pip install {' '.join(missing)}")
@@ -44,7 +46,7 @@ def export(model, path, kind):
     try:
         image = np.random.default_rng(0).random((1, 48, 64, 3), np.float32)
         try:
-            model.export(str(temporary), format=form, verbose=False)
+            write(model, temporary)
             exported = np.asarray(run(temporary, image))
         except Exception as error:  # exporters raise what they like
             reason = util.first_line(error)
@@ -57,6 +59,20 @@ def export(model, path, kind):
     finally:
         _remove(temporary)
     return difference
+
+
+def _write(model, path, form):
+    model.export(str(path), format=form, verbose=False)
+
+
+def _write_onnx(model, path):
+    """Keras's own exporter needs tf2onnx, which few machines have: it is for layers that are not ours."""
+    from inception2_module import onnxgraph
+
+    try:
+        path.write_bytes(onnxgraph.build(model).SerializeToString(deterministic=True))
+    except onnxgraph.UnknownLayerError:
+        _write(model, path, "onnx")
 
 
 def _run_onnx(path, image):
@@ -95,10 +111,10 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-# Kind -> Keras's name of the format, packages needed, how to run the export.
+# Kind -> how to write the export, packages needed, how to run it.
 _KINDS = {
-    "onnx": ("onnx", ("onnx", "tf2onnx", "onnxruntime"), _run_onnx),
-    "tflite": ("litert", ("tensorflow",), _run_tflite),
-    "savedmodel": ("tf_saved_model", ("tensorflow",), _run_savedmodel),
+    "onnx": (_write_onnx, ("onnx", "onnxruntime"), _run_onnx),
+    "tflite": (partial(_write, form="litert"), ("tensorflow",), _run_tflite),
+    "savedmodel": (partial(_write, form="tf_saved_model"), ("tensorflow",), _run_savedmodel),
 }
 SUFFIXES = {"onnx": ".onnx", "tflite": ".tflite", "savedmodel": ""}

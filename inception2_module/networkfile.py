@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import zipfile
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 import util
 from download_module import unpack
 from inception2_module import scores, symmetries
+from inception2_module.known import read_known
 from inception2_module.scores import EIGHT_BIT
 
 # Four strides of 2: the sides of an input must be multiples of this.
@@ -35,8 +38,8 @@ def find_weights(name):
     name, path = str(name), Path(name)
     card_path = WEIGHTS / f"{name}.json"
     if util.is_plain_name(name) and card_path.exists():
-        card, path = util.read_json(card_path), WEIGHTS / f"{name}.keras"
-        if not path.is_file() or util.sha256_of(path) != card["sha256"]:
+        card, path = read_known(card_path, "restore it with git checkout weights"), WEIGHTS / f"{name}.keras"
+        if not path.is_file() or util.sha256_of(path) != card.get("sha256"):
             raise util.UserError(f"{path} is missing or not the file of its card: restore it with git checkout weights")
         return path, card
     if not path.exists() and util.is_plain_name(name) and (RUNS / name).is_dir():
@@ -51,11 +54,7 @@ def find_weights(name):
         runs = len(list(RUNS.glob("*/model.keras")))
         raise util.UserError(f"there is no network {name}: give one of these names: {cards}; or a training in {RUNS}/ "
                              f"({runs} there), or the path of a .keras file")
-    config_path = path.resolve().with_name("config.json")
-    config = util.read_json(config_path) if config_path.exists() else {}
-    if not isinstance(config, dict) or (config and not {"dataset", "task", "n_train"} <= config.keys()):
-        raise util.UserError(f"{config_path} is not the configuration of a training: remove it")
-    return path, config
+    return path, read_known(path.resolve().with_name("config.json"), "remove it, or train again")
 
 
 PREDICT_BATCH = 8
@@ -162,9 +161,51 @@ def _check_declared(path, config, n_held):
         raise
 
 
+def load_predict(path, known):
+    """Load a network to restore with, by ONNX Runtime where that is installed and weights/ has the graph, or by Keras.
+
+    Parameters
+    ----------
+    path, known : see `find_weights`
+
+    Returns
+    -------
+    function, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3), the same to 1e-5 either way
+
+    Raises
+    ------
+    util.UserError
+        When the graph is not the one of the card, or as `load_model`. The function raises it for an output that is not
+        a finite number.
+    """
+    if "onnx" not in known or find_spec("onnxruntime") is None:
+        from inception2_module.fasternetwork import faster
+
+        return partial(predict, faster(load_model(path)))
+    with util.loading(2):
+        import onnxruntime
+
+    graph_path = path.with_suffix(".onnx")
+    if not graph_path.is_file() or util.sha256_of(graph_path) != known["onnx"]["sha256"]:
+        raise util.UserError(f"{graph_path} is missing or not the file of its card: restore it with "
+                             "git checkout weights")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    options.enable_mem_pattern = False  # with it the memory of a block is taken twice
+    session = onnxruntime.InferenceSession(str(graph_path), options, providers=["CPUExecutionProvider"])
+
+    def run(images):
+        return _finite(session.run(None, {session.get_inputs()[0].name: np.asarray(images, np.float32)})[0])
+
+    return run
+
+
 def predict(model, images):
     """Apply a network: float32 (N, H, W, 3) -> float32 (N, H, W, 3). What is not a finite number is a `UserError`."""
-    output = np.asarray(model.predict_on_batch(images))
+    return _finite(np.asarray(model.predict_on_batch(images)))
+
+
+def _finite(output):
     if not np.isfinite(output).all():
         raise util.UserError("the network puts out values that are not finite numbers: train it again, or give another")
     return output
@@ -174,8 +215,21 @@ def restore_tiles(model, degraded, kind=EIGHT_BIT, ensemble=False):
     """Restore images of one size and kind: (N, H, W, C) -> the same, any H and W.
 
     Sides that the network cannot halve four times are padded by mirroring, and cropped again. With `ensemble` the
-    output is the mean over the 8 symmetries of the square, see symmetries.with_symmetries.
+    output is the mean over the 8 symmetries of the square, see symmetries.with_symmetries. A network of 8-bit images
+    sees data in the range that each image has by itself, as where a file is restored.
     """
+    if kind.is_data and not is_evened(model):
+        kinds = [kind.alone(image) for image in degraded]
+        return np.concatenate([_restore(model, degraded[i : i + 1], kinds[i], ensemble) for i in range(len(kinds))])
+    return _restore(model, degraded, kind, ensemble)
+
+
+def is_evened(model):
+    """Whether a network was built for data, see networks.even."""
+    return any(layer.name == "level_rows" or is_evened(layer) for layer in getattr(model, "layers", ()))
+
+
+def _restore(model, degraded, kind, ensemble):
     restore = symmetries.with_symmetries(partial(predict, model), ensemble, trust=False)
     height, width = degraded.shape[1:3]
     bottom, right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
@@ -183,7 +237,7 @@ def restore_tiles(model, degraded, kind=EIGHT_BIT, ensemble=False):
     for i in range(0, len(degraded), PREDICT_BATCH):
         batch = np.pad(degraded[i : i + PREDICT_BATCH], ((0, 0), (0, bottom), (0, right), (0, 0)), "symmetric")
         inputs = kind.to_network(batch)
-        inside = np.clip(inputs, 0, 1)
+        inside = np.clip(inputs, *kind.ends(degraded[i : i + PREDICT_BATCH]))
         output = restore(inside) + (inputs - inside)  # what is beyond the range passes by the network
         restored[i : i + PREDICT_BATCH] = kind.from_network(output[:, :height, :width])
     return restored

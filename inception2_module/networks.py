@@ -2,6 +2,7 @@
 
     Inception-Unet+SRCNN535  = x + UNet(x) + SRCNN535(x), 805,638 parameters at width 64: the paper's
     halved                   = x + enlarge(UNet(f)) + enlarge(f + local(f)), f: features at half the sides
+    residual U-Net           = x + enlarge(residual UNet(f)): most of its work at a quarter of the sides and below
 
 Everything here is `keras.layers`, so the same code runs on TensorFlow, JAX or PyTorch (KERAS_BACKEND).
 Shapes: N batch, H and W height and width (multiples of 16), C = 3 channels; values are floats, 0..1 in.
@@ -12,11 +13,16 @@ from importlib import import_module
 import numpy as np
 
 import util
-from inception2_module.backend import keras, layers
+from inception2_module import scores
+from inception2_module.backend import keras, layers, ops
+from inception2_module.baselines import residual_block
 from inception2_module.experiments import NETWORKS
 
+WINDOW = 33  # side of the square whose mean and deviation are the level and the scale of its middle
 
-def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_identity=False):
+
+def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_identity=False, evened=False,
+                scale=None):
     """Build one of the networks.
 
     Parameters
@@ -28,6 +34,8 @@ def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_
     start_at_identity : bool, whether the last layers (of the branches, and of residual blocks) start at zero, so
         that a network with bypass starts as the identity (the other layers start as usual, so it can leave that at
         once)
+    evened : bool, whether it sees its input around zero, in units of a scale, and its output is mapped back, see `even`
+    scale : float, optional: one for all places, see `even`
 
     Returns
     -------
@@ -41,9 +49,40 @@ def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_
     options = network.options | ({"dropout": dropout} if network.has_dropout else {})
     file, function = network.builder.split(".")
     builder = getattr(import_module(f"inception2_module.{file}"), function)
-    branches = builder(degraded, width, last, **options)
+    seen, back = even(degraded, scale) if evened else (degraded, lambda restored: restored)
+    branches = builder(seen, width, last, **options)
     restored = layers.Add(name="restored")(branches) if len(branches) > 1 else branches[0]
-    return keras.Model(degraded, restored, name=name)
+    return keras.Model(degraded, back(restored), name=name)
+
+
+def even(x, scale=None):
+    """Make all places of an image alike: take away the level around each, and divide by the scale there.
+
+    Elevations and heat maps have a range that is wide beside what a tile of them shows: seen as 0..1 a tile is flat.
+    Both are smooth maps, of the input alone and of the same window everywhere, so that an image restored block by
+    block has no seams. Without noise the result does not depend on level and contrast of an image.
+
+    Parameters
+    ----------
+    x : keras tensor (N, H, W, 3)
+    scale : float, optional
+        One scale for all places, where a task has noise: its size would vary with a scale of the place.
+
+    Returns
+    -------
+    (seen, back) : keras tensor (N, H, W, 3), and a function that maps what a network makes of it back
+    """
+    def around(values, name):
+        for side, size in (("rows", (WINDOW, 1)), ("columns", (1, WINDOW))):
+            values = layers.AveragePooling2D(size, 1, "same", name=f"{name}_{side}")(values)  # less where it ends
+        return values
+
+    level = around(x, "level")
+    difference = x - level
+    if scale is None:
+        variance = around(ops.mean(difference**2, axis=-1, keepdims=True), "variance")
+        scale = ops.sqrt(variance + scores.FLOOR**2) / scores.DEVIATION
+    return difference / scale, lambda restored: restored * scale + level
 
 
 def standardise(model, degraded, deviation):
@@ -81,6 +120,26 @@ def _before_activation(model, layer, degraded):
         return keras.ops.convert_to_numpy(keras.Model(model.input, layer.output)(degraded, training=False))
     finally:
         layer.activation = activation
+
+
+def evened(model, scale=None):
+    """Return a network of 8-bit images that sees data around its local level, see `even`: mid-gray, in its contrast."""
+    degraded = keras.Input((None, None, 3), name="degraded")
+    seen, back = even(degraded, scale)
+    core = keras.Model(model.inputs[0], model.outputs[0], name="start")
+    return keras.Model(degraded, back(core(seen + 0.5) - 0.5), name=f"evened_{model.name}")
+
+
+def blend(models, weights):
+    """Return the weighted sum of networks as one; of one network that network itself. The weights have the sum 1."""
+    if len(models) == 1:
+        return models[0]
+    degraded = keras.Input((None, None, 3), name="degraded")
+    parts = []
+    for number, (model, weight) in enumerate(zip(models, weights, strict=True)):
+        part = keras.Model(model.inputs[0], model.outputs[0], name=f"network{number}")
+        parts.append(layers.Rescaling(weight, name=f"weighted{number}")(part(degraded)))
+    return keras.Model(degraded, layers.Add(name="restored")(parts), name="blend")
 
 
 def paper(x, width, last, dropout, branches):
@@ -134,6 +193,28 @@ def halved(x, width, last, dropout):
     enlarged = [layers.Conv2DTranspose(3, 6, strides=2, padding="same", name=f"{name}_out", **last)(branch)
                 for name, branch in (("local", local), ("unet", x))]             # (N, H, W, 3) each
     return [degraded, *enlarged]
+
+
+def residual_unet(x, width, last, n_blocks=(1, 3, 3)):
+    """U-Net of residual blocks at 1/2, 1/4, 1/8 of the sides; the deeper, the wider: noise needs wide averages most.
+
+    Residual blocks on the way down and up as in DRUNet (Zhang et al., TPAMI 44(10), 2022), none at full size.
+    """
+    degraded, skips = x, []
+    widths = (width // 2, width, width * 3 // 2)
+    x = layers.Conv2D(widths[0], 6, strides=2, padding="same", name="linear")(x)  # (N, H/2, W/2, width/2)
+    for depth, n in enumerate(n_blocks):
+        if depth:
+            skips.append(x)
+            x = layers.Conv2D(widths[depth], 4, strides=2, padding="same", name=f"down{depth}")(x)
+        for block in range(n):
+            x = residual_block(x, widths[depth], last, f"down{depth}_block{block}")             # H/2, H/4, H/8
+    for depth in reversed(range(len(skips))):
+        x = layers.Conv2DTranspose(widths[depth], 4, strides=2, padding="same", name=f"up{depth}")(x)
+        x = layers.Add(name=f"skip{depth}")([x, skips[depth]])
+        for block in range(n_blocks[depth]):
+            x = residual_block(x, widths[depth], last, f"up{depth}_block{block}")               # H/4, H/2
+    return [degraded, layers.Conv2DTranspose(3, 6, strides=2, padding="same", name="unet_out", **last)(x)]
 
 
 def _hidden(x, layer, filters, kernel, dropout, name, strides=1):

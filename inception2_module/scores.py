@@ -3,14 +3,19 @@
 Tiles are arrays (N, H, W, C), uint8 in 0..255 or of another `Kind`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from download_module.imagefile import robust_range
 
 DATA_RANGE = 255
 # Of two 8-bit tiles that differ at all, the closest (128x128x3) are at 95.05 dB. Equal ones would be at
 # infinity, which no mean survives and no JSON holds, so they count as this.
 PSNR_OF_EQUAL = 100.0
+# A network is shown data in units in which one deviation is this, about what photographs in 0..1 have.
+DEVIATION = 0.2
+FLOOR = 1e-5  # of a deviation, in 0..1 of the range of a set: what lies below is rounding
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class Kind:
     @property
     def data_range(self):
         return self.high - self.low
+
+    @property
+    def is_data(self):
+        """Whether the values are measurements of some range, not gray levels of 0..255."""
+        return self.dtype != "uint8"
 
     def to_unit(self, values):
         """Map tiles (..., C) to float64 (..., C), low..high to 0..1."""
@@ -60,17 +70,46 @@ class Kind:
         mapped = self.to_network(values)
         return mapped if self.dtype == "uint8" else np.clip(mapped, 0, 1)
 
+    def alone(self, image):
+        """The kind in which an image (H, W, C) stands by itself: low..high are its own, but for a few outliers."""
+        low, high = robust_range(image)
+        return replace(self, low=low, high=max(high, low + FLOOR * self.data_range))
+
+    def ends(self, values):
+        """The lowest and the highest of what a network is shown of tiles (N, H, W, C): floats, or float (N, 1, 1, 1).
+
+        0 and 1; of data all that a tile holds, but for a few outliers, also where that is beyond the set's range.
+        """
+        if not self.is_data:
+            return 0, 1
+        own = self.to_unit(np.array([robust_range(tile) for tile in values])).astype(np.float32)
+        low, high = own.T.reshape(2, -1, 1, 1, 1)
+        return np.minimum(low, 0), np.maximum(high, 1)
+
     def from_network(self, output):
         """Map what a network puts out, float (..., 3), to tiles (..., C)."""
         return self.from_unit(output if self.channels == 3 else output.mean(axis=-1, keepdims=True))
 
-    def view(self, values):
-        """Map tiles to a picture of them: uint8 (..., 3), low..high from black to white."""
-        picture = to_uint8(self.to_unit(values))
+    def spread(self, target):
+        """The values that are shown as black and white, float (2, N, 1, 1, 1): 0 and 255, or of data those between
+        which 96 % of each tile lie."""
+        if not self.is_data:
+            return np.broadcast_to(np.reshape([self.low, self.high], (2, 1, 1, 1, 1)), (2, len(target), 1, 1, 1))
+        return np.percentile(target, (2, 98), axis=(1, 2, 3), keepdims=True)
+
+    def view(self, values, target):
+        """Map tiles to a picture of them: uint8 (N, H, W, 3), by the `spread` of their targets."""
+        low, high = self.spread(target)
+        picture = to_uint8((values - low) / np.maximum(high - low, FLOOR * self.data_range))
         return picture if self.channels == 3 else picture.repeat(3, axis=-1)
 
 
 EIGHT_BIT = Kind()
+
+
+def scales(images):
+    """How much of what a network sees is one unit to it: (N, H, W, 3), in 0..1 of a set -> (N, 1, 1, 1)."""
+    return np.hypot(images.std(axis=(1, 2, 3), keepdims=True), FLOOR) / DEVIATION
 
 
 def to_uint8(restored):
@@ -98,8 +137,9 @@ def psnr(target, restored, kind=EIGHT_BIT):
 
 
 def nearly_equal(images, others, kind=EIGHT_BIT):
-    """Whether tiles differ by rounding at most: by one gray level of 0..255."""
-    return bool(np.abs(images.astype(np.float64) - others).max() <= kind.data_range / DATA_RANGE)
+    """Whether tiles differ by rounding at most: by one step of integers."""
+    step = FLOOR * kind.data_range if np.dtype(kind.dtype).kind == "f" else 1
+    return bool(np.abs(images.astype(np.float64) - others).max() <= step)
 
 
 def ssim(target, restored, kind=EIGHT_BIT):

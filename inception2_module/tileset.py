@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import util
 from download_module.datasets import sol_of
 from download_module.manifest import check_tiles, read_manifest
 from download_module.tilefile import read_tile
+from inception2_module import tilecache
 from inception2_module.scores import EIGHT_BIT, Kind
 
 N_SEEN = 2_000  # tiles that the methods without a network look at, at most: more do not change a filter
@@ -24,7 +25,8 @@ class Tiles:
 
     Attributes
     ----------
-    target, degraded : (N, H, W, C), of the kind
+    target, degraded : (N, H, W, C), of the kind; thousands of training tiles are read as they are asked for, see
+        tilecache.py
     scenes : tuple of int, for each tile the number of its scene. Tiles of one scene are alike: it is the source image
         or, on Mars, all images of one Martian day.
     kind : scores.Kind, what the values mean
@@ -39,6 +41,12 @@ class Tiles:
 
     def __len__(self):
         return len(self.target)
+
+    def take(self, indices):
+        """Return some of the tiles, in this order."""
+        indices = list(indices)
+        scenes, groups = (values and tuple(values[i] for i in indices) for values in (self.scenes, self.groups))
+        return replace(self, target=self.target[indices], degraded=self.degraded[indices], scenes=scenes, groups=groups)
 
 
 class TileSet:
@@ -55,7 +63,7 @@ class TileSet:
     def __init__(self, data_dir, dataset, task):
         if not util.is_plain_name(dataset):
             raise util.UserError(f"{dataset!r} cannot name a data set: give the name of a folder in {data_dir}")
-        self.directory, self.task = Path(data_dir) / dataset, task
+        self.directory, self.task, self._listed = Path(data_dir) / dataset, task, {}
         manifest_path = self.directory / "manifest.json"
         if not manifest_path.is_file():
             out = "" if Path(data_dir) == Path("datasets") else f" --out {data_dir}"
@@ -127,7 +135,9 @@ class TileSet:
 
     def _pairs(self, split, n):
         """Return the first n pairs of paths (None: all), after a look whether the manifest's tiles are all there."""
-        pairs = list_pairs(self.directory / split / "hr", self.directory / split / self.task)
+        if split not in self._listed:  # a quarter of a second for 10,000 pairs
+            self._listed[split] = list_pairs(self.directory / split / "hr", self.directory / split / self.task)
+        pairs = self._listed[split]
         n_listed = len(self.manifest["tiles"][split])
         if len(pairs) != n_listed:
             raise util.UserError(f"{self.directory / split} holds {len(pairs)} pairs of tiles and its manifest names "
@@ -140,10 +150,8 @@ class TileSet:
     def _read(self, split, indices):
         """Read some tiles of a split: `Tiles`."""
         pairs, scenes = self._pairs(split, None), self._scenes(split)
-        sides = list(zip(*(pairs[i] for i in indices), strict=True))
-        for name, paths in zip(("hr", self.task), sides, strict=True):
-            check_tiles(self.manifest, split, name, paths, indices)
-        target, degraded = map(read_tiles, sides)
+        sides = zip(("hr", self.task), zip(*pairs, strict=True), strict=True)
+        target, degraded = (self._read_side(split, name, paths, indices) for name, paths in sides)
         if target.shape != degraded.shape:
             raise util.UserError(f"the tiles of {self.directory} and its {self.task} differ in size: make them anew")
         if (str(target.dtype), target.shape[3]) != (self.kind.dtype, self.kind.channels):
@@ -151,6 +159,22 @@ class TileSet:
                                  f"manifest says {self.kind.channels} of {self.kind.dtype}: make them anew")
         groups = tuple(self.manifest["tiles"][split][i].get("group") for i in indices)
         return Tiles(target, degraded, tuple(scenes[i] for i in indices), self.kind, groups if all(groups) else None)
+
+
+    def _read_side(self, split, name, paths, indices):
+        """Read some tiles of one folder, of which `paths` are all."""
+        def read(numbers):
+            chosen = [paths[i] for i in numbers]
+            check_tiles(self.manifest, split, name, chosen, numbers)
+            return read_tiles(chosen)
+
+        if split == "train":
+            digests = self.manifest.get("digest", {}).get(split, {}).get(name)
+            tiles = tilecache.read_cached(self.directory / split, name, digests, indices,
+                                          lambda: read(range(len(paths))))
+            if tiles is not None:
+                return tiles
+        return read(indices)
 
 
 def split_validation(sources):

@@ -28,17 +28,25 @@ from inception2_module.experiments import Recipe, recipe_of
 # About 8 gray levels, the size of the errors of Mars x4. With less it comes near to the absolute error, whose gradient
 # does not shrink with the error: with that the ReLUs died (in runs on validation tiles that are not committed).
 CHARBONNIER = 0.03
+N_SCALING = 100  # tiles of data that say in which unit their noise is seen
 
 
 def build(experiment, tiles=None):
     """Build and compile the network of an experiment: seeded initial weights, the recipe's optimizer.
 
-    tiles : tileset.Tiles to train on; needed where the recipe standardises the layers
+    Where the experiment has a start, it is that network, whatever it is made of.
+
+    tiles : tileset.Tiles to train on; needed where the recipe standardises the layers, and for data
     """
     keras.utils.set_random_seed(experiment.seed)
-    recipe = recipe_of(experiment)
-    model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity)
-    if recipe.standardise and (recipe.standardise_noisy or not task_of(experiment.task).is_noisy):
+    recipe, is_noisy = recipe_of(experiment), task_of(experiment.task).is_noisy
+    evened, scale = tiles is not None and tiles.kind.is_data, scale_of(experiment.task, tiles)
+    if experiment.start:
+        model = load_start(experiment, tiles)
+    else:
+        model = networks.build_model(experiment.model, experiment.width, experiment.dropout, recipe.start_at_identity,
+                                     evened, scale)
+    if recipe.standardise and (recipe.standardise_noisy or not is_noisy):
         images = tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH])
         networks.standardise(model, images, recipe.standardise)
     learning_rate = experiment.learning_rate
@@ -48,7 +56,8 @@ def build(experiment, tiles=None):
             0.0, experiment.n_updates - n_warmup, warmup_target=learning_rate, warmup_steps=n_warmup
         )
     optimizer = {"adam": keras.optimizers.Adam, "muon": muon.Muon}[recipe.optimizer]
-    model.compile(loss={"mse": "mse", "charbonnier": charbonnier}[recipe.loss], optimizer=optimizer(
+    loss = {"mse": "mse", "charbonnier": charbonnier}[recipe.loss]
+    model.compile(loss=_in_units(loss, scale) if scale else loss, optimizer=optimizer(
         learning_rate, global_clipnorm=recipe.clip_norm,
         use_ema=recipe.averaging is not None, ema_momentum=recipe.averaging or 0.99,
     ))
@@ -65,7 +74,31 @@ def charbonnier(target, restored):
     return keras.ops.mean(keras.ops.sqrt((target - restored) ** 2 + CHARBONNIER**2) - CHARBONNIER, axis=-1)
 
 
-def train(experiment, train_tiles, validation_tiles, run_dir, data_id):
+def scale_of(task, tiles):
+    """The unit in which a network sees data with noise, see networks.even; None where each place has its own."""
+    if tiles is None or not tiles.kind.is_data or not task_of(task).is_noisy:
+        return None
+    return float(np.median(scores.scales(tiles.kind.seen(tiles.degraded[:N_SCALING]))))
+
+
+def load_start(experiment, tiles):
+    """Load the network that an experiment starts from; one of 8-bit images is made to see data as such a network does.
+
+    tiles : tileset.Tiles to train on
+    """
+    model = networkfile.load_model(networkfile.find_weights(experiment.start)[0])
+    if tiles.kind.is_data and not networkfile.is_evened(model):
+        return networks.evened(model, scale_of(experiment.task, tiles))
+    return model
+
+
+def _in_units(loss, scale):
+    """The loss of what is `scale` times as large as a network takes it for."""
+    loss = keras.losses.get(loss)
+    return lambda target, restored: loss(target / scale, restored / scale)
+
+
+def train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose=True):
     """Train to `experiment.n_updates` updates, from the last checkpoint in `run_dir` if there is one.
 
     Parameters
@@ -77,6 +110,7 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id):
         by validation), log.jsonl (update, loss, validation psnr, seconds), tensorboard/ and, at the end,
         trained.json (seconds, machine, versions, commit) and model.keras.
     data_id : str, tells the data set's bytes apart; a checkpoint made with another one is refused
+    choose : bool, whether the recipe may choose weights by the validation tiles; not where these are to be judged with
 
     Returns
     -------
@@ -92,16 +126,11 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id):
     util.check_writable(run_dir)
     with (run_dir / "lock").open("w") as file:
         lock(file, run_dir)
-        return _train(experiment, train_tiles, validation_tiles, run_dir, data_id)
+        return _train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose)
 
 
-def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
-    kind = train_tiles.kind
-    # Whoever restores other images of such an instrument is to see them in the same range.
-    values = {} if kind == scores.EIGHT_BIT else {"range": [kind.low, kind.high]}
-    _claim(run_dir, asdict(experiment) | values | {
-        "data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)), "backend": keras.backend.backend(),
-    })
+def _train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose):
+    claim(run_dir, experiment, train_tiles.kind, data_id)
     distribute(experiment.batch_size)
     model = build(experiment, train_tiles)
     checkpoint_path, log_path = run_dir / "checkpoint.npz", run_dir / "log.jsonl"
@@ -169,7 +198,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, data_id):
         with _averaged(model):
             last_tiles, _ = _validate(model, validation_tiles)
             last_weights = model.get_weights()
-        if last_is_as_good(last_tiles, best_tiles, best_is_input=chosen == 0):
+        if not choose or last_is_as_good(last_tiles, best_tiles, best_is_input=chosen == 0):
             chosen, weights = experiment.n_updates, last_weights
         model.set_weights(weights)
     model_path, trained_path = run_dir / "model.keras", run_dir / "trained.json"
@@ -281,8 +310,15 @@ def _load_best(path, model):
     return stored["tiles"], int(stored["update"]), weights
 
 
-def _claim(run_dir, config):
-    """Save the configuration beside the weights; never mix two configurations in one folder."""
+def claim(run_dir, experiment, kind, data_id):
+    """Save the configuration of a run beside its weights; never mix two configurations in one folder (`UserError`)."""
+    config = asdict(experiment)
+    if kind.is_data:  # whoever restores other images of such an instrument is to see them in the same range
+        config |= {"range": [kind.low, kind.high], "evened": True}
+    if experiment.start:
+        config["start_sha256"] = util.sha256_of(networkfile.find_weights(experiment.start)[0])
+    config |= {"data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)),
+               "backend": keras.backend.backend()}
     config_path = run_dir / "config.json"
     if config_path.exists() and _with_new_fields(util.read_json(config_path)) != config:
         raise util.UserError(f"{run_dir} holds a run of another configuration: move it away or delete it")
@@ -292,10 +328,10 @@ def _claim(run_dir, config):
 
 
 def _with_new_fields(config):
-    """Add to a stored configuration the settings that recipes did not have when it was written."""
+    """Add to a stored configuration the settings that there were not when it was written."""
     defaults = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
     try:
-        return config | {"recipe_settings": defaults | config["recipe_settings"]}
+        return {"start": None} | config | {"recipe_settings": defaults | config["recipe_settings"]}
     except (TypeError, KeyError):  # the file of something else
         return None
 

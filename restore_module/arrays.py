@@ -6,7 +6,7 @@
     large = restore([first, second], "runs/NAME/model.keras", enlarge=True)
 """
 
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def restore(array, weights, enlarge=False, ensemble=False, value_range=None):
     scale = task_of(known["task"]).scale if known.get("task") else None
     if enlarge and not scale:
         raise UserError(f"{weights} is for {known.get('task') or 'no known task'}: enlarge needs super-resolution")
-    predict, reach = _network(path, path.stat().st_mtime_ns)
+    predict, reach = _network(weights, path, path.stat().st_mtime_ns)
     function = symmetries.with_symmetries(predict, ensemble, trust=False)
     restored = [_restored(image, function, reach, scale if enlarge else 1, value_range, known.get("range"))
                 for image in images]
@@ -90,7 +90,8 @@ def _restored(image, function, reach, scale, value_range, set_range):
 
 
 @lru_cache(maxsize=2)
-def _network(path, _modified):
+def _network(weights, _path, _modified):
     """The network of a file and how far it sees, kept for the next call."""
-    predict = partial(networkfile.predict, networkfile.load_model(path))
-    return predict, blocks.measure_reach(predict)
+    path, known = networkfile.find_weights(weights)
+    predict = networkfile.load_predict(path, known)
+    return predict, blocks.reach_of(predict, known.get("reach"))

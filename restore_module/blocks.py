@@ -5,14 +5,28 @@ equals, up to rounding, what the network would have made of the whole image. Nei
 a few pixels more. No Keras in here: the network comes as a function.
 """
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
 from inception2_module.networkfile import SIZE_MULTIPLE  # blocks begin and end at multiples of it, too
 
-BLOCK = 384  # side of a block: larger ones waste less on margins and take more memory
+# Longest side of a block: larger ones waste less on margins and take more memory, of which an image of more pixels
+# than LARGE leaves less: 100 megapixels are restored within 2 GB.
+BLOCK, BLOCK_OF_LARGE, LARGE = 1072, 912, 26_000_000
+ROWS = 64  # that are written at once: of a wide image all rows of a block would take as much memory again
 BLEND = 16  # pixels over which neighbouring blocks fade into each other
+
+
+def block_of(height, width):
+    """Return the longest side of a block for an image of this size."""
+    return BLOCK if height * width <= LARGE else BLOCK_OF_LARGE
+
+
+def reach_of(predict, known=None):
+    """Return a function that tells how far a network sees; what is not known is measured, when it is first needed."""
+    return cache(lambda: known or measure_reach(predict))
 
 
 def measure_reach(predict, size=384, n_trials=3):
@@ -48,20 +62,24 @@ def measure_reach(predict, size=384, n_trials=3):
 def plan_blocks(length, reach, block=BLOCK):
     """Cut one side of an image into overlapping blocks with weights that add up to one everywhere.
 
+    They are as few as can be, of one size, the smallest that so few can have.
+
     Parameters
     ----------
     length : int, a multiple of `SIZE_MULTIPLE`
-    reach : int, the margin of a block that is thrown away where the image goes on
-    block : int, at least 2 * reach + 2 * BLEND; larger than `length` is fine
+    reach : int, the margin of a block that is thrown away where the image goes on; a multiple of `SIZE_MULTIPLE`
+    block : int, the longest, at least 2 * reach + 2 * BLEND; larger than `length` is fine
 
     Returns
     -------
-    list of (start, weights) : weights is float32 (block,) or shorter for a short image, 0 in the margins
+    list of (start, weights) : weights is float32, of one length for all, 0 in the margins
     """
     if length <= block:
         return [(0, np.ones(length, np.float32))]
-    step = block - 2 * reach - BLEND
-    starts = [*range(0, length - block, step), length - block]
+    overlap = 2 * reach + BLEND
+    n = -(-(length - overlap) // (block - overlap))
+    block = SIZE_MULTIPLE * -(-(length + (n - 1) * overlap) // (n * SIZE_MULTIPLE))
+    starts = [SIZE_MULTIPLE * round(i * (length - block) / (n - 1) / SIZE_MULTIPLE) for i in range(n)]
     places = np.arange(length)
     # 0 before the middle of an overlap, 1 after it, and a ramp of BLEND pixels in between. A block weighs what its
     # own ramp has gained and the next one's has not yet taken away, so the weights add up to one.
@@ -115,9 +133,10 @@ def restore_blocks(predict, shape, read, write, reach, block=BLOCK, batch_size=1
             if progress:
                 progress(len(group))
         next_start = rows[i + 1][0] + reach if i + 1 < len(rows) else padded_height
-        stop = min(next_start, height)
-        write(slice(strip_start, stop), slice(0, width), sums[: stop - strip_start, :width])
-        strip, strip_start = sums[next_start - strip_start :], next_start
+        for first in range(strip_start, min(next_start, height), ROWS):
+            last = min(first + ROWS, next_start, height)
+            write(slice(first, last), slice(0, width), sums[first - strip_start : last - strip_start, :width])
+        strip, strip_start = sums[next_start - strip_start :].copy(), next_start
 
 
 def _read_padded(read, shape, top, left, height, width):

@@ -67,16 +67,18 @@ def _glob(pattern):
     return sorted(p for p in start.glob("/".join(parts)) if p.is_file() and not p.name.startswith("._"))
 
 
-def restore_files(inputs, out_dir, predict, task, options):
+def restore_files(inputs, out_dir, load, task, options, reach=None):
     """Restore each image into `out_dir`; one that fails gets its sentence on stderr and the others go on.
 
     Parameters
     ----------
     inputs : list of files, folders, glob patterns
     out_dir : path
-    predict : function, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3)
+    load : function -> the network, a function of float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3); called once the
+        files have been looked for
     task : what the network was trained for, or None: not known
     options : Options
+    reach : int, how far the network sees, see blocks.reach_of
 
     Raises
     ------
@@ -90,17 +92,21 @@ def restore_files(inputs, out_dir, predict, task, options):
     if options.trust_path and len(images) > 1:
         raise util.UserError(f"--trust takes one image at a time and these are {len(images)}")
     util.check_writable(out_dir)
-    restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
-    for sentence in unread:
-        print(sentence, file=sys.stderr)
-    warn = partial(guard.warn, task=task, enlarge=options.enlarge, set_range=options.set_range)
-    reach, n_failed = blocks.measure_reach(predict), 0
-    for path, name in images:
+    missing = [f"{path} does not exist: check the path" for path, _ in images if not path.exists()]
+    for sentence in [*unread, *missing]:
+        util.say(sentence, sys.stderr)
+    n_failed, there = len(missing), [(path, name) for path, name in images if path.exists()]
+    if there:
+        predict = load()
+        restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
+        far = blocks.reach_of(predict, reach)
+        warn = partial(guard.warn, task=task, enlarge=options.enlarge, set_range=options.set_range)
+    for path, name in there:
         try:
-            restore_file(path, Path(out_dir) / name, restore, reach, scale if options.enlarge else 1, options, warn)
+            restore_file(path, Path(out_dir) / name, restore, far, scale if options.enlarge else 1, options, warn)
         except (util.UserError, OSError) as error:
             n_failed += 1
-            print(util.describe_error(error), file=sys.stderr)
+            util.say(util.describe_error(error), sys.stderr)
     if n_failed or unread:
         folders = f"{len(unread)} folders could not be read and " if unread else ""
         raise util.UserError(f"{folders}{n_failed} of {len(images)} images could not be restored, see above")
@@ -120,7 +126,7 @@ def restore_file(path, output_path, restore, reach, scale, options, warn):
         picture = imagefile.read_picture(path, options.allow_large, options.value_range, page)
         if options.value_range is None:
             picture.take_range(options.set_range)
-        name = path.name if page is None else f"{path.name}, page {page + 1} of {n_pages}"
+        name = util.terminal_text(path.name if page is None else f"{path.name}, page {page + 1} of {n_pages}")
         bar = partial(tqdm, unit="block", desc=name, dynamic_ncols=True, mininterval=util.bar_interval())
         output, trust = restore_picture(picture, restore, reach, scale, options.trust_path is not None, bar)
         n_pixels += output.pixels.shape[0] * output.pixels.shape[1]
@@ -137,12 +143,12 @@ def restore_file(path, output_path, restore, reach, scale, options, warn):
         size = f"{output.pixels.shape[1]}x{output.pixels.shape[0]}"
     speed = n_pixels / 1e6 / (time.perf_counter() - began)
     warning = next((f": {sentence}" for sentence in warnings if sentence), "")
-    print(f"{path} -> {output_path} ({size}, {speed:.2f} megapixels a second){warning}")
+    util.say(f"{path} -> {output_path} ({size}, {speed:.2f} megapixels a second){warning}")
     for note in notes:
-        print(f"{path}: {note}")
+        util.say(f"{path}: {note}")
     if trust is not None:
         save_trust(options.trust_path, trust)
-        print(f"written: {options.trust_path}")
+        util.say(f"written: {options.trust_path}")
 
 
 def save_trust(path, trust):

@@ -14,13 +14,14 @@ def restore_picture(picture, restore, reach, scale=1, with_trust=False, bar=None
     """Restore a picture; its hidden colours are filled on the way.
 
     What lies outside the picture's range (a hot pixel, a star) is cut off for the network, and what was cut off is
-    added to the network's output.
+    added to the network's output. A network that was trained on data of its own range is shown all values of the
+    picture but for such outliers, and puts out whatever it likes.
 
     Parameters
     ----------
     picture : imagefile.Picture
     restore : function, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3), or (N, H, W, 4) with trust
-    reach : int, see blocks.measure_reach
+    reach : function -> int, see blocks.measure_reach; only called for a picture of several blocks
     scale : int, how many times as large the output is to be
     with_trust : bool
     bar : function of a total, that returns a tqdm; optional
@@ -40,8 +41,10 @@ def restore_picture(picture, restore, reach, scale=1, with_trust=False, bar=None
     trust = np.zeros((height, width), np.float32) if with_trust else None
     unseen = None if picture.hidden is None or scale != 1 else (picture.hidden, picture.pixels[picture.hidden])
     picture.fill_hidden()
+    block = blocks.block_of(height, width)
+    far = reach() if max(height, width) > block else 0
     pairs = list(zip(imagefile.planes(picture), imagefile.planes(output), strict=True))
-    n_blocks = np.prod([len(blocks.plan_blocks(-(-side // 16) * 16, reach)) for side in (height, width)])
+    n_blocks = np.prod([len(blocks.plan_blocks(-(-side // 16) * 16, far, block)) for side in (height, width)])
     progress = bar(total=int(n_blocks) * len(pairs)) if bar else None
     for source, target in pairs:
         def write(rows, columns, values, target=target):
@@ -50,7 +53,7 @@ def restore_picture(picture, restore, reach, scale=1, with_trust=False, bar=None
                 trust[rows, columns] = np.maximum(trust[rows, columns], values[..., 3])
 
         read = source.read if scale == 1 else enlarged(source, scale)
-        blocks.restore_blocks(_clipped(restore), (height, width), read, write, reach,
+        blocks.restore_blocks(_clipped(restore, source), (height, width), read, write, far, block,
                               progress=progress.update if progress else None)
     if progress:
         progress.close()
@@ -59,12 +62,14 @@ def restore_picture(picture, restore, reach, scale=1, with_trust=False, bar=None
     return output, trust
 
 
-def _clipped(restore):
-    """Wrap a network so that it sees and gives 0..1 only, and what was beyond passes by it."""
+def _clipped(restore, plane):
+    """Wrap a network so that it sees and gives the plane's range only, and what was beyond passes by it."""
+    limits = (0, 1) if plane.picture.shown is None else (None, None)
+
     def wrapped(inputs):
-        inside = np.clip(inputs, 0, 1)
+        inside = np.clip(inputs, *plane.ends)
         outputs = np.array(restore(inside))
-        outputs[..., :3] = np.clip(outputs[..., :3], 0, 1) + (inputs - inside)
+        outputs[..., :3] = np.clip(outputs[..., :3], *limits) + (inputs - inside)
         return outputs
 
     return wrapped
@@ -84,7 +89,7 @@ def enlarged(plane, scale):
         if is_8_bit:  # rounded and clipped as the tiles of the training were
             large = upscale(scores.to_uint8(small), scale).astype(np.float32) / scores.DATA_RANGE
         else:
-            inside = np.clip(small, 0, 1)  # lest a hot pixel gets a dark ring
+            inside = np.clip(small, *plane.ends)  # lest a hot pixel gets a dark ring
             large = resize(inside, small.shape[0] * scale, small.shape[1] * scale)
             large = large + (small - inside).repeat(scale, axis=0).repeat(scale, axis=1)
         top, left = (wanted.start - span.start * scale for wanted, span in zip((rows, columns), spans, strict=True))

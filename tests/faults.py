@@ -1,27 +1,38 @@
 """Faults that take minutes: kill -9 at any moment of every command, files mutated at random, and the tests of faults.
 
-    make faults        # under an hour on two cores; expects that nothing is lost
+    make faults        # half an hour on one core; expects that nothing is lost
 
 What was tried, survived and lost goes to results/faults.json, and from there into the table of tests/README.md.
+Stopped in between, the same command on the same commit goes on after the last part that was done.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import random
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 import util
 from download_module import tilefile
 from inception2_module import networkfile, networks, provenance
+from tests.conftest import write_dataset
+from wi2_paper import matrix, pictures
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "tests" / "README.md"
@@ -37,27 +48,52 @@ TESTS = {
 RUN = ("--dataset", "sample", "--n-train", "60", "--width", "4", "--n-updates", "12", "--batch-size", "1")
 NAME = "sample-sr_x4-inception_unet_srcnn535-fewdata-n60-u12-b1-w4-draw0-seed0"
 MODEL = f"runs/{NAME}/model.keras"
+PAPER_RUN = ("--only", "mars-sr_x4-inception_unet_srcnn535-fewdata-n10-", "draw0", "--budget", "0.0002")
 COMMANDS = {  # how often each is killed, and what it is
-    "download.py": (25, ("download.py", "--dataset", "sample", "--n-train", "60", "--n-test", "8", "--tasks", "sr_x4")),
-    "download.py --images": (25, ("download.py", "--images", "photos", "--n-train", "300", "--n-test", "20", "--repeat",
+    "download.py": (12, ("download.py", "--dataset", "sample", "--n-train", "60", "--n-test", "8", "--tasks", "sr_x4")),
+    "download.py --images": (12, ("download.py", "--images", "photos", "--n-train", "300", "--n-test", "20", "--repeat",
                                   "--tasks", "sr_x4", "noise_s64")),
-    "inception2.py": (15, ("inception2.py", *RUN)),
-    "inception2.py evaluate": (12, ("inception2.py", "evaluate", MODEL)),
-    "inception2.py restore": (12, ("inception2.py", "restore", "photos", "--weights", MODEL)),
-    "inception2.py export": (12, ("inception2.py", "export", "tflite", "--weights", MODEL)),
+    "inception2.py": (12, ("inception2.py", *RUN)),
+    "inception2.py evaluate": (8, ("inception2.py", "evaluate", MODEL)),
+    "inception2.py restore": (8, ("inception2.py", "restore", "photos", "--weights", MODEL)),
+    "inception2.py export": (8, ("inception2.py", "export", "tflite", "--weights", MODEL)),
+    "wi2_paper.reproduce": (8, ("-m", "wi2_paper.reproduce", *PAPER_RUN)),
+    "wi2_paper.remeasure": (6, ("-m", "wi2_paper.remeasure", "--only", "mars-sr_x4", "n10-u10-")),
+    "wi2_paper.publish": (8, ("-m", "wi2_paper.publish")),
+    "wi2_paper.pictures": (6, ("-m", "wi2_paper.pictures")),
+    "wi2_paper.tables": (6, ("-m", "wi2_paper.tables")),
 }
+N_FETCH = 12
+FETCH = """
+import sys
+from pathlib import Path
+import util
+from download_module.fetch import fetch
+url, n_bytes, sha256 = sys.argv[1:]
+sys.exit(util.run_cli(lambda: fetch(url, Path("archives/a.zip"), int(n_bytes), sha256)))
+"""
 
 
 def main():
-    began = time.perf_counter()
-    with TemporaryDirectory() as place:
-        series = [*kill_series(Path(place) / "kill"), fuzz_restore(Path(place) / "restore"),
-                  fuzz_download(Path(place) / "download"), *map(run_tests, TESTS)]
+    done_path, commit = ROOT / "outputs" / "faults.json", provenance.git_commit()
+    done = util.read_json(done_path) if done_path.exists() else {}
+    if done.get("git_commit") != commit:
+        done = {"git_commit": commit, "seconds": 0, "parts": {}}
+    parts = {"kills": kill_series, "fetch": kill_fetch, "restore": fuzz_restore, "download": fuzz_download}
+    parts |= {name: partial(run_tests, name) for name in TESTS}
+    for part in tqdm([part for part in parts if part not in done["parts"]], unit="part", desc="faults"):
+        began = time.perf_counter()
+        with TemporaryDirectory() as place:
+            done["parts"][part] = list(parts[part](Path(place)))
+        done["seconds"] += round(time.perf_counter() - began)
+        util.write_json(done_path, done)
+    series = [one for part in parts for one in done["parts"][part]]
     tried, lost = (sum(one[key] for one in series) for key in ("tried", "lost"))
     util.write_json(ROOT / "results" / "faults.json", {
-        "series": series, "tried": tried, "lost": lost, "seconds": round(time.perf_counter() - began),
-        "device": provenance.cpu(), "versions": provenance.versions(), "git_commit": provenance.git_commit(),
+        "series": series, "tried": tried, "lost": lost, "seconds": done["seconds"],
+        "device": provenance.cpu(), "versions": provenance.versions(), "git_commit": commit,
     })
+    done_path.unlink()
     write_table()
     print(f"{tried} faults, {lost} lost")
     if lost:
@@ -79,28 +115,96 @@ def kill_series(place):
     straight, broken = place / "straight", place / "broken"
     for folder in (straight, broken):
         write_photos(folder / "photos", 12, 300)
+        if any(command[0] == "-m" for _, command in COMMANDS.values()):
+            write_paper(folder)
     rng = random.Random(0)
     for name, (n_kills, command) in COMMANDS.items():
-        began = time.perf_counter()
-        run(straight, command, check=True)
-        seconds = time.perf_counter() - began
-        troubles = []
-        for _ in range(n_kills):
-            process = start(broken, command)
-            try:
-                process.wait(rng.uniform(0.05, seconds))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            troubles += find_torn(broken)
-        run(broken, command, check=True)
-        time.sleep(1)  # workers whose parent was killed end by themselves
-        troubles += find_differences(straight, broken)
-        yield one_series(f"kill -9 of {name}", n_kills, troubles, "make faults")
+        yield kill(name, n_kills, command, straight, broken, rng)
+
+
+def kill(name, n_kills, command, straight, broken, rng):
+    """One series. The commands of wi2_paper are killed with the command that they have started."""
+    began = time.perf_counter()
+    run(straight, command, check=True)
+    seconds = time.perf_counter() - began
+    troubles = []
+    for _ in tqdm(range(n_kills), desc=f"kill -9 of {name}", leave=False, mininterval=util.bar_interval()):
+        process = start(broken, command)
+        try:
+            process.communicate(timeout=rng.uniform(0.05, seconds))
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL) if command[0] == "-m" else process.kill()
+            process.communicate()
+        troubles += find_torn(broken)
+    run(broken, command, check=True)
+    time.sleep(1)  # workers whose parent was killed end by themselves
+    troubles += find_differences(straight, broken)
+    return one_series(f"kill -9 of {name}", n_kills, troubles, "make faults")
+
+
+def write_paper(place):
+    """Lay out what the commands of wi2_paper read: the pages, results, networks, a small set called mars."""
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("weights/*"), *ROOT.glob("results/*.json")):
+        copy = place / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    write_dataset(place / "datasets", "mars", n_train=120)
+    manifest_path = place / "datasets" / "mars" / "manifest.json"
+    util.write_json(manifest_path, util.read_json(manifest_path) | {"licence": "none", "citation": "none"})
+    shown = [pictures.find("sr_x4", *key) for *key, _ in pictures.COLUMNS]
+    for experiment in {*matrix.PUBLISHED, *shown}:
+        model_path = place / "runs" / experiment.name / "model.keras"
+        model_path.parent.mkdir(parents=True)
+        shutil.copyfile(ROOT / "weights" / "mars_sr_x4.keras", model_path)
+    names = [f"0500ML{i}_DRCL.png" for i in range(pictures.N_IMAGES)]
+    source = place / pictures.SOURCE
+    for i, name in enumerate(names):
+        image = photo(np.random.default_rng(i), max(pictures.SIZE))[: pictures.SIZE[0], : pictures.SIZE[1]]
+        tilefile.write_image(source / name, image)
+    (source / "test-calibrated-shuffled.txt").write_text("".join(f"{name} 0\n" for name in names), encoding="utf-8")
+
+
+class _Slow(BaseHTTPRequestHandler):
+    """Sends `server.data` from the byte that is asked for, over about two seconds."""
+
+    def do_GET(self):
+        data, asked = self.server.data, self.headers.get("Range", "bytes=0-")
+        first = int(re.match(r"bytes=(\d+)-", asked)[1])
+        self.send_response(206 if first else 200)
+        if first:
+            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - first))
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+        step = len(data) // 100
+        with contextlib.suppress(ConnectionError):
+            for at in range(first, len(data), step):
+                self.wfile.write(data[at : at + step])
+                time.sleep(0.02)
+
+    def log_message(self, *_):
+        pass
+
+
+def kill_fetch(place):
+    """Kill a download at random moments, from a server that can go on in the middle."""
+    straight, broken = place / "straight", place / "broken"
+    straight.mkdir()
+    broken.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Slow) as server:
+        server.daemon_threads, server.data = True, random.Random(0).randbytes(10_000_000)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        sha256 = hashlib.sha256(server.data).hexdigest()
+        command = ("-c", FETCH, f"http://127.0.0.1:{server.server_port}/a.zip", str(len(server.data)), sha256)
+        yield kill("a download", N_FETCH, command, straight, broken, random.Random(0))
+        server.shutdown()
 
 
 def start(place, command):
-    return subprocess.Popen([sys.executable, ROOT / command[0], *command[1:]], cwd=place, text=True,
+    script = command if command[0].startswith("-") else (ROOT / command[0], *command[1:])
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"}
+    return subprocess.Popen([sys.executable, *script], cwd=place, text=True, env=environment, start_new_session=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
@@ -121,7 +225,7 @@ def visible_files(place):
     """All files but hidden ones and those of TensorBoard, whose names hold the time."""
     paths = (path for path in place.rglob("*") if path.is_file())
     return {path.relative_to(place): path for path in paths
-            if not re.search(r"(^|/)\.|tensorboard|/lock$", path.relative_to(place).as_posix())}
+            if not re.search(r"(^|/)\.|tensorboard|/lock$|\.part|\.sha256$", path.relative_to(place).as_posix())}
 
 
 def find_torn(place):
@@ -141,7 +245,7 @@ def find_differences(straight, broken):
     troubles = [f"{name} is there once only" for name in ours.keys() ^ others.keys()]
     troubles += [f"{name} differs" for name in ours.keys() & others.keys()
                  if content_of(ours[name]) != content_of(others[name])]
-    left_over = [path for path in broken.rglob("*") if re.search(r"\.(unfinished|partial|old|unpacking)", path.name)]
+    left_over = [path for path in broken.rglob("*") if re.search(r"\.(unfinished|part|old|unpacking)", path.name)]
     return troubles + [f"{path.name} is left over" for path in left_over]
 
 
@@ -149,9 +253,13 @@ def content_of(path):
     """What has to be the same in two runs: no times, no dates."""
     if path.suffix == ".json":
         value = util.read_json(path)
-        return None if path.name == "trained.json" else value.get("methods", value)
+        if path.name == "trained.json":
+            return None
+        return value.get("methods", value) if isinstance(value, dict) else value
     if path.suffix == ".jsonl":
         return [json.loads(line)["psnr"] for line in path.read_text().splitlines()]
+    if path.name == "a.zip":
+        assert path.stat().st_size == 10_000_000
     if path.suffix in (".keras", ".npz"):
         with zipfile.ZipFile(path) as archive:
             assert archive.testzip() is None
@@ -250,7 +358,7 @@ def fuzz_restore(place):
         is_restored = any(path.stem == Path(name).stem for path in (place / "outputs").glob(f"{Path(name).stem}*"))
         if not is_restored and not any(name in line for line in lines):
             troubles.append(f"{name} has neither a result nor a sentence")
-    return one_series("mutated files, inception2.py restore", len(names), troubles, "make faults")
+    yield one_series("mutated files, inception2.py restore", len(names), troubles, "make faults")
 
 
 def fuzz_download(place):
@@ -264,7 +372,7 @@ def fuzz_download(place):
         n_images = 5 + sum(Path(name).suffix in util.IMAGE_SUFFIXES for name in names)
         if sum(count["n_images"] for count in counts) != n_images:
             troubles.append("not every image is used or counted")
-    return one_series("mutated files, download.py --images", len(names), troubles, "make faults")
+    yield one_series("mutated files, download.py --images", len(names), troubles, "make faults")
 
 
 def _unexpected(status, said, expected=(0, 2)):
@@ -276,7 +384,7 @@ def _unexpected(status, said, expected=(0, 2)):
 # ---- the tests
 
 
-def run_tests(name):
+def run_tests(name, _place):
     """Each test is one fault, or the case beside it that must go on working."""
     paths = [f"tests/{file}" for file in TESTS[name]]
     command = [sys.executable, "-m", "pytest", "--tb=line", *paths]
@@ -284,7 +392,7 @@ def run_tests(name):
     counted = {what: int(n) for n, what in re.findall(r"(\d+) (passed|failed|error)", done.stdout)}
     n_lost = sum(counted.get(what, 0) for what in ("failed", "error"))
     troubles = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))][:n_lost]
-    return one_series(name, sum(counted.values()), troubles, f"pytest {' '.join(paths)}")
+    yield one_series(name, sum(counted.values()), troubles, f"pytest {' '.join(paths)}")
 
 
 # ---- the table

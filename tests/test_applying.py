@@ -28,7 +28,7 @@ def write(path, size=(40, 56), seed=0, **options):
 
 
 def restore(inputs, out, predict=brighter, task="sr_x4", **options):
-    files.restore_files(inputs, out, predict, task, files.Options(**options))
+    files.restore_files(inputs, out, lambda: predict, task, files.Options(**options))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (600, 20), (700, 530)])
@@ -232,7 +232,7 @@ def test_the_trust_map_is_written(tmp_path, name):
 def test_weights_that_are_not_those_of_their_card_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(networkfile, "WEIGHTS", tmp_path)
     (tmp_path / "mine.keras").write_bytes(b"changed")
-    util.write_json(tmp_path / "mine.json", {"sha256": "0" * 64, "task": "sr_x4"})
+    util.write_json(tmp_path / "mine.json", {"sha256": "0" * 64, "dataset": "mars", "task": "sr_x4", "n_train": 9})
     with pytest.raises(util.UserError, match="not the file of its card"):
         networkfile.find_weights("mine")
 
@@ -246,6 +246,19 @@ def test_the_cards_of_weights_are_true():
         assert {method: scores["psnr"] for method, scores in result["methods"].items()} == card["psnr"]
         assert f"`{card['sha256']}`" in (networkfile.WEIGHTS / "README.md").read_text()
     assert sorted(names) == ["mars_noise_s64", "mars_sr_x4", "mars_sr_x8"]
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_values_beyond_the_range_of_the_set_are_restored_and_an_outlier_passes_by(tmp_path, dtype):
+    """A network of maps of 0 to 1,000 m is shown the mountains of another map, and may put out higher ones."""
+    heights = np.random.default_rng(0).integers(-200, 2_000, (60, 70)).astype(dtype)
+    heights[30, 40] = 30_000
+    np.save(tmp_path / "a.npy", heights)
+    restore([tmp_path / "a.npy"], tmp_path / "out", lambda inputs: 1.5 * inputs, set_range=(0.0, 1_000.0))
+    found, usual = np.load(tmp_path / "out" / "a.npy"), heights < 30_000
+    np.testing.assert_allclose(found[usual], 1.5 * heights[usual], atol=1)
+    assert found.dtype == dtype
+    assert 30_000 < found[30, 40] < 31_500
 
 
 def test_an_image_far_from_the_training_gets_one_sentence_in_its_line(tmp_path, capsys):

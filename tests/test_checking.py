@@ -9,7 +9,8 @@ import util
 from inception2_module.experiments import Experiment
 from wi2_paper import checking
 
-RESULTS = Path(__file__).parents[1] / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
 NAME = "sample-sr_x4-inception_unet_srcnn535-fewdata-n100-u1000-draw0-seed0"
 
 
@@ -128,3 +129,17 @@ def test_a_part_of_the_tiles_and_another_set_have_names_of_their_own(good, place
     result = copy.deepcopy(good) | {"name": name, "n_test": n_test} | place
     result["trained_on"] = {"dataset": "sample", "task": "sr_x4"}
     checking.check_result(Path(f"{name}.json"), result)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "weights").glob("*.json")), ids=lambda path: path.stem)
+def test_the_committed_cards_say_what_their_results_say(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    card = util.read_json(path)
+    checking.check_card(path, card)
+    for edit in (set_to("psnr", "restored", value=40.0), set_to("psnr", "input", value="20"), set_to("n_test", value=7),
+                 set_to("psnr", value={"mine": 50.0}), set_to("n_train", value=10), set_to("result", value="none.json"),
+                 set_to("data_licence", value="<b>"), lose("psnr"), set_to("psnr", value=3)):
+        edited = copy.deepcopy(card)
+        edit(edited)
+        with pytest.raises(util.UserError, match=path.stem):
+            checking.check_card(path, edited)

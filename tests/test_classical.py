@@ -82,6 +82,7 @@ def test_each_task_has_its_methods(monkeypatch):
     assert classical.methods_for("defocus_r3") == (*deconvolvers, "linear", "raisr")
     assert classical.methods_for("defocus_r3+noise_s5") == (*denoisers, "bm3d", *deconvolvers, "linear", "raisr")
     assert classical.methods_for("blur_s0.5..2") == ("linear", "raisr")
+    assert classical.methods_for("pairs") == (*denoisers, "bm3d", "linear", "raisr")
 
 
 def test_bm3d_is_not_needed(monkeypatch):

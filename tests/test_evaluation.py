@@ -109,7 +109,10 @@ def test_other_kinds_say_how_they_are_measured(tmp_path):
         fields, *_ = evaluation.evaluate("sr_x4", tiles, tiles, lambda tiles: tiles, tmp_path)
         assert fields["protocol"]["channels"] == "one channel"
         assert fields["protocol"]["data_range"] == high
-        rows[high] = fields["methods"]["input"]["psnr"]
+        row = fields["methods"]["input"]
+        rows[high] = row["psnr"]
+        assert row["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(target.astype(float) - degraded))))
+        assert f"{row['rmse']:.4g}" in evaluation.table(fields["methods"])
     assert rows[2000.0] == pytest.approx(rows[1000.0] + 20 * np.log10(2), abs=1e-4)
 
 

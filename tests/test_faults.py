@@ -215,18 +215,26 @@ def test_a_training_that_may_write_no_large_file_says_so(workplace):
 
 def test_mutated_images_are_used_or_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "N_DOWNLOAD", 48)
-    assert faults.fuzz_download(tmp_path)["lost"] == 0
+    [series] = faults.fuzz_download(tmp_path)
+    assert (series["tried"], series["lost"]) == (48, 0)
 
 
 def test_mutated_images_are_restored_or_have_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "N_RESTORE", 48)
-    assert faults.fuzz_restore(tmp_path)["lost"] == 0
+    [series] = faults.fuzz_restore(tmp_path)
+    assert (series["tried"], series["lost"]) == (48, 0)
 
 
 def test_a_killed_download_py_goes_on(tmp_path, monkeypatch):
     command = faults.COMMANDS["download.py"][1]
     monkeypatch.setattr(faults, "COMMANDS", {"download.py": (4, command)})
     [series] = faults.kill_series(tmp_path)
+    assert (series["tried"], series["lost"]) == (4, 0)
+
+
+def test_a_killed_download_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(faults, "N_FETCH", 4)
+    [series] = faults.kill_fetch(tmp_path)
     assert (series["tried"], series["lost"]) == (4, 0)
 
 
@@ -281,6 +289,28 @@ def test_a_name_with_escapes_and_newlines_is_one_line(tmp_path):
     assert errors.count("\n") == 1 and "\x1b" not in errors and "\x07" not in errors
 
 
+@pytest.mark.parametrize("name", ["a\x1b[2Jb", "a\nb", "a\rb", "a\u202eb", "\x9b"])
+def test_a_name_that_a_terminal_would_obey_is_none_of_a_set(name):
+    assert not util.is_plain_name(name)
+    assert util.is_plain_name("写真 é")
+
+
+def test_restore_shows_names_and_obeys_none(small_network, workplace, capsys):
+    odd = "a\x1b[2J\nb\x9b\r"
+    image = np.zeros((20, 20, 3), np.uint8)
+    tilefile.write_image(Path("photos") / odd / f"{odd}.png", image)
+    (Path("photos") / odd / f"{odd}2.png").write_bytes(b"broken")
+    (Path("photos") / f"{odd}3.png").symlink_to("nowhere")
+    for arguments in (["photos"], [f"photos/{odd}/{odd}.png", "--trust", f"{odd}.npy"]):
+        status = util.run_cli(lambda arguments=arguments: inception2.main(
+            ["restore", *arguments, "--weights", str(small_network)]))
+        said = "".join(capsys.readouterr())
+        assert status == (2 if len(arguments) == 1 else 0)
+        assert said.count(r"a\x1b[2J\nb\x9b\r") > 1
+        assert not set(said) & set("\x1b\x9b")
+        assert not any(line.startswith("b") for line in re.split("[\r\n]", said))
+
+
 @pytest.mark.parametrize("content", [
     b"{", b"\xff", b"NaN", b'{"a": Infinity}', b"[" * 100_000, b"", b"1" * 10_000, b'{"a": -Infinity}',
 ])
@@ -299,6 +329,15 @@ def test_a_pipe_or_folder_in_the_place_of_json_does_not_hang(tmp_path):
 
 
 # ---- a network that puts out no numbers
+
+
+@pytest.fixture
+def small_network(workplace):
+    from inception2_module import networkfile, networks
+
+    path = workplace / "runs" / "small" / "model.keras"
+    networkfile.save_model(networks.build_model("srcnn535", 4, 0.0), path)
+    return path
 
 
 @pytest.fixture

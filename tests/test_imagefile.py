@@ -518,6 +518,21 @@ def test_no_data_of_gdal_are_holes_too(tmp_path):
         np.testing.assert_array_equal(tif.asarray(), heights)
 
 
+@pytest.mark.parametrize(("dtype", "no_data", "step"), [
+    ("uint8", 255, -1), ("uint8", 0, 1), ("int16", -9999, 1), ("uint16", 65535, -1), ("float32", -9999, 2**-10),
+])
+def test_a_value_restored_to_no_data_is_no_hole(dtype, no_data, step):
+    samples = np.full((4, 5, 1), 100, dtype)
+    samples[0, 0] = no_data
+    picture = imagefile.picture_of(samples.copy(), 1, hole_value=no_data, format="TIFF")
+    picture.pixels[1:3] = no_data  # what a network may put out
+    found = picture.samples()
+    expected = samples.copy()
+    expected[1:3] = no_data + step
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -7.25, 1e300, 5e-324])
 def test_constant_data_and_data_of_holes_only(tmp_path, value):
     data = np.full((5, 4), value)

@@ -9,7 +9,7 @@ import pytest
 
 import inception2
 import util
-from inception2_module import networks
+from inception2_module import networkfile, networks
 from inception2_module.backend import keras
 from inception2_module.experiments import NETWORKS, RECIPES
 from wi2_paper import matrix, tables
@@ -141,3 +141,58 @@ def test_a_network_is_one_entry(monkeypatch):
 def train_actions():
     commands = inception2.build_parser()._subparsers._group_actions[0]
     return commands.choices["train"]._actions
+
+
+# Data: seen around its local level, in its local deviation ---------------------------------------------------------
+
+
+def evened(scale=None, name="inception_unet_halved", **options):
+    """A narrow network whose every weight counts."""
+    model = networks.build_model(name, 8, 0.0, evened=True, scale=scale, **options)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 1.5 / np.sqrt(np.prod(w.shape[:-1])), w.shape) for w in model.get_weights()])
+    return model
+
+
+def hills(n=2, side=96):
+    """Smooth heights of no particular level, float32 (n, side, side, 3) in 0..1."""
+    rng = np.random.default_rng(1)
+    coarse = rng.random((n, side // 16, side // 16, 1), np.float32).repeat(16, axis=1).repeat(16, axis=2)
+    return (coarse + 0.1 * rng.random((n, side, side, 1), np.float32)).repeat(3, axis=-1) / 1.1
+
+
+@pytest.mark.parametrize("name", ["inception_unet_srcnn535", "inception_unet_halved"])
+def test_a_network_for_data_does_not_see_how_wide_the_range_is(name):
+    model, image = evened(name=name), hills()
+    restored = model.predict_on_batch(image)
+    assert np.abs(restored - image).max() > 0.05
+    for factor, offset in ((0.02, 0.6), (0.5, 0.0), (3.0, -1.0)):
+        again = (model.predict_on_batch(image * factor + offset) - offset) / factor
+        np.testing.assert_allclose(again, restored, atol=2e-3)
+
+
+def test_where_there_is_noise_its_size_stays_what_it_is():
+    model, image = evened(scale=0.5), hills()
+    restored = model.predict_on_batch(image)
+    np.testing.assert_allclose(model.predict_on_batch(image + 0.5) - 0.5, restored, atol=2e-3)
+    assert np.abs(model.predict_on_batch(image / 2) * 2 - restored).max() > 0.05
+
+
+@pytest.mark.parametrize("scale", [None, 0.5])
+def test_a_network_for_data_starts_at_the_identity_with_the_weights_of_any_other(scale):
+    model = networks.build_model("inception_unet_halved", 8, 0.0, start_at_identity=True, evened=True, scale=scale)
+    np.testing.assert_allclose(model.predict_on_batch(hills()), hills(), atol=1e-6)
+    plain = networks.build_model("inception_unet_halved", 8, 0.0)
+    assert [w.shape for w in model.weights] == [w.shape for w in plain.weights]
+
+
+def test_flat_places_stay_flat():
+    image = np.full((1, 64, 64, 3), 0.3, np.float32)
+    np.testing.assert_allclose(evened().predict_on_batch(image), image, atol=1e-3)
+
+
+def test_a_network_for_data_is_saved_and_loaded(tmp_path):
+    model = evened()
+    networkfile.save_model(model, tmp_path / "model.keras")
+    loaded = networkfile.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict_on_batch(hills()), model.predict_on_batch(hills()))

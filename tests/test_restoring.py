@@ -104,13 +104,17 @@ def test_reach_is_measured():
     assert blocks.measure_reach(lambda inputs: inputs, size=128) == 0
 
 
-@pytest.fixture(scope="module")
-def network():
+def narrow_network(**options):
     """The paper's network, narrow, with weights so large that far pixels count."""
-    model = networks.build_model(width=8, dropout=0.0)
+    model = networks.build_model(width=8, dropout=0.0, **options)
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(0, 1.5 / np.sqrt(np.prod(w.shape[:-1])), w.shape) for w in model.get_weights()])
     return lambda inputs: np.asarray(model.predict_on_batch(inputs))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return narrow_network()
 
 
 def test_the_networks_reach_is_that_of_its_layers(network):
@@ -137,5 +141,18 @@ def test_published_networks_show_no_seam_on_a_photograph(name):
         return np.asarray(model.predict_on_batch(inputs))
 
     reach = blocks.measure_reach(predict)
-    output = restore(predict, image, reach=reach, block=2 * reach + 2 * blocks.BLEND)
+    output = restore(predict, image, reach=reach, block=256)
     assert np.abs(output - whole(predict, image)).max() < 1 / 255
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_a_network_for_data_shows_no_seam_beside_a_cliff(scale):
+    """Its level and scale see a cliff from afar: they are of the block, and have to be those of the image."""
+    network = narrow_network(evened=True, scale=scale)
+    rows, columns = np.indices((601, 700), np.float32)
+    heights = np.sin(rows / 9) * np.sin(columns / 7) * (0.002 + 0.1 * (columns > 500))  # flat beside hilly
+    image = (0.3 + heights + 0.5 * (rows > 333))[..., None].repeat(3, axis=-1)
+    reach = blocks.measure_reach(network)
+    output = restore(network, image, reach=reach, block=max(320, 2 * reach + 2 * blocks.BLEND))
+    assert np.abs(output - whole(network, image)).max() < 1 / 255

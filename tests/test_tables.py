@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import util
-from inception2_module import experiments
+from inception2_module import evaluation, experiments
 from wi2_paper import matrix, pictures, publish, reproduce, tables
 
 ROOT = Path(__file__).parents[1]
@@ -116,13 +116,13 @@ def test_without_results_there_is_no_number():
             assert not re.findall(r"[+-]\d", "".join(rows)), block
 
 
-def test_a_result_stands_in_its_place_with_its_intervals_and_its_faults():
+def test_a_cell_is_the_mean_of_its_draws_with_an_interval_and_its_faults():
     loser = replace(FIRST, draw=1, seed=1)
     results = {FIRST.name: result_of(FIRST), loser.name: result_of(loser, gain=0.25)}
     row = f"| mars | sr_x4 | fewdata | {tables.NETWORKS[tables.PAPER].title} |"
     head = "| data | task | recipe | network | n = 100 |\n|---|---|---|---|---|\n"
-    assert tables.gains_block(results, tables.over_input) == f"{head}{row} +1.25 [+1.00, +1.50] |"
-    assert tables.gains_block(results, tables.over_classical) == f"{head}{row} +0.75 [+0.50, +1.00] |"
+    assert tables.gains_block(results, tables.over_input) == f"{head}{row} +0.75 [+0.25, +1.25] |"
+    assert tables.gains_block(results, tables.over_best) == f"{head}{row} +0.25 [-0.25, +0.75] = |"
     assert tables.draws_block(results) == f"{head}{row} +0.25 … +1.25 (2 draws) |"
     content = tables.remarks_block(results)
     assert "not a published one: mars (a.zip)" in content
@@ -130,13 +130,40 @@ def test_a_result_stands_in_its_place_with_its_intervals_and_its_faults():
     assert "mars sr_x4, fewdata, Inception-Unet+SRCNN535, n = 100, draw 1: it is worse." in content
 
 
+def test_one_draw_has_a_mark_and_no_interval():
+    content = tables.gains_block({FIRST.name: result_of(FIRST)}, tables.over_input)
+    assert content.endswith("| +1.25* |")
+
+
+def test_mars_has_the_bare_ground_beside_all_tiles():
+    result = result_of(FIRST) | {"groups": ["terrain", "rover", "terrain", "rover"]}
+    result["methods"]["restored"]["psnr_tiles"] = [20.5, 22.0, 20.5, 22.0]
+    rows = tables.gains_block({FIRST.name: result}, tables.over_input).splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["mars", "mars, terrain"]
+    assert [row.split("|")[-2].strip() for row in rows] == ["+1.25*", "+0.50*"]
+    card = {"dataset": "mars", "task": "sr_x4", "result": f"results/{FIRST.name}.json",
+            "psnr": {"input": 20.0, "lanczos": 20.5, "restored": 21.25}}
+    block = tables.gain_block([card], {FIRST.name: result})
+    assert "| x4, terrain | 20.00 | 20.50 (Lanczos) | **20.50** |" in block
+
+
+def test_the_best_without_a_network_is_the_best_over_all_draws():
+    other = replace(FIRST, draw=1, seed=1)
+    results = {FIRST.name: result_of(FIRST), other.name: result_of(other)}
+    for result, psnr in zip(results.values(), (20.75, 20.0), strict=True):  # the best of draw 0 only
+        result["classical_settings"]["linear"] = {}
+        result["methods"]["linear"] = {"psnr": psnr, "psnr_tiles": [psnr] * 4}
+    assert "| +0.75 [+0.75, +0.75] |" in tables.gains_block(results, tables.over_best)
+
+
 def test_the_small_tables_say_what_is_best_and_what_collapsed():
-    card = {"task": "noise_s64", "psnr": {"input": 12.0, "wavelet": 20.0, "non_local_means": 25.25, "restored": 28.0}}
-    assert "| noise, sigma 64 | 12.00 | 25.25 (non-local means) | **28.00** |" in tables.gain_block([card])
+    psnr = {"input": 12.0, "wavelet": 20.0, "non_local_means": 25.25, "restored": 28.0}
+    card = {"dataset": "mars", "task": "noise_s64", "result": "results/gone.json", "psnr": psnr}
+    assert "| noise, sigma 64 | 12.00 | 25.25 (non-local means) | **28.00** |" in tables.gain_block([card], {})
     paper = experiments.with_recipe("paper", n_updates=6_000, n_train=10_000)
-    dead = result_of(paper, gain=0.0) | {"warning": "the network has collapsed: it returns its input"}
+    dead = result_of(paper, gain=0.0) | {"warning": evaluation.COLLAPSED}
     block = tables.images_block({FIRST.name: result_of(FIRST), paper.name: dead})
-    assert "| Mars x4 | +0.75 | -0.50 (collapsed) |" in block
+    assert "| Mars x4 | +0.75* | -0.50* (collapsed) |" in block
     block = tables.predecessor_block({FIRST.name: result_of(FIRST)})
     assert "| Mars, fewdata | PSNR | ∞ | 19.00 | — | — | 20.25 |" in block
 
@@ -145,8 +172,8 @@ def test_goals_are_differences_on_the_same_tiles():
     paper = experiments.with_recipe("paper", n_updates=6_000, n_train=100)
     results = {FIRST.name: result_of(FIRST), paper.name: result_of(paper, gain=0.5)}
     rows = tables.goals_block(results).splitlines()
-    assert rows[2].split("|")[2].strip() == "+0.75 [+0.75, +0.75]"
-    assert len(rows) == 6  # without those that lack a result: with its heads, the classical method, and a note
+    assert rows[2].split("|")[2].strip() == "+0.75*"
+    assert len(rows) == 6  # without those that lack a result: with its heads, the best without a network, and a note
 
 
 def test_results_of_other_tiles_are_not_subtracted():
@@ -196,7 +223,7 @@ def test_networks_are_compared_with_their_seconds():
     results = {FIRST.name: result_of(FIRST), "benchmark_speed": speed}
     content = tables.networks_block(results)
     row = next(line for line in content.splitlines() if line.startswith(f"| {tables.NETWORKS[tables.PAPER].title} |"))
-    assert row.startswith(f"| {tables.NETWORKS[tables.PAPER].title} | 1,000 | 0.002 | 3,000 | 330 | +1.25 ")
+    assert row.startswith(f"| {tables.NETWORKS[tables.PAPER].title} | 1,000 | 0.002 | 3,000 | 330 | +1.25* ")
 
 
 def test_networks_train_for_about_the_same_seconds_and_ours_not_for_more():

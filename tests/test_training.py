@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,6 +52,65 @@ def test_a_batch_pairs_each_tile_with_its_own_target():
             assert target.shape == (4, *(recipe.crop or 32,) * 2, 3)
             assert target.dtype == degraded.dtype == np.float32
             assert 0 <= degraded.min() <= target.max() <= 1
+
+
+def heights(low=0, high=16_000, n=6, task="sr_x4"):
+    """Tiles of data, each of its own level and contrast."""
+    rng = np.random.default_rng(0)
+    sizes, levels = 10 ** rng.uniform(1.5, 3, (n, 1, 1, 1)), rng.uniform(2_000, 12_000, (n, 1, 1, 1))
+    relief = rng.random((n, 8, 8, 1)).repeat(8, axis=1).repeat(8, axis=2)
+    target = (levels + sizes * relief).astype(np.float32)
+    degraded = np.stack([degrade(tile, task, rng, low, high) for tile in target])
+    return Tiles(target, degraded, (), scores.Kind("float32", 1, low, high))
+
+
+def test_crops_of_data_count_alike_whatever_their_contrast_and_the_range_of_the_set():
+    few = replace(FEW, recipe="fewdata", batch_size=4)
+    batch = batches.draw_batch(heights(), 3, few, FRESH)
+    for images, wide in zip(batch, batches.draw_batch(heights(-50_000, 50_000), 3, few, FRESH), strict=True):
+        np.testing.assert_allclose(images, wide, atol=0.02)
+    np.testing.assert_allclose(batch[1].std(axis=(1, 2, 3)), scores.DEVIATION, rtol=0.01)
+    np.testing.assert_allclose(batch[1].mean(axis=(1, 2, 3)), 0, atol=0.001)
+
+
+def test_noise_in_data_is_of_one_size_in_all_crops():
+    few = replace(FEW, recipe="fewdata", task="noise_s160", batch_size=4)
+    target, degraded = batches.draw_batch(heights(task="noise_s160"), 3, few, FRESH)
+    np.testing.assert_allclose((degraded - target).std(axis=(1, 2, 3)), 0.01, rtol=0.05)
+
+
+@pytest.mark.slow
+def test_flat_tiles_of_a_wide_range_are_learned(tmp_path):
+    few = replace(FEW, recipe="fewdata", n_updates=60, width=8, model="inception_unet_halved")
+    model = training.train(few, heights(), heights(), tmp_path, "data")
+    assert networkfile.gains(model, heights()).min() > 0.9
+    assert util.read_json(tmp_path / "config.json")["evened"] is True
+
+
+def test_tiles_beyond_the_range_of_their_set_are_restored():
+    class Larger:
+        layers = (SimpleNamespace(name="level_rows"),)  # built for data
+
+        def predict_on_batch(self, inputs):
+            return 1.5 * inputs
+
+    tiles = heights(0, 1_000)
+    restored = networkfile.restore_tiles(Larger(), tiles.target, tiles.kind)
+    np.testing.assert_allclose(restored, 1.5 * tiles.target, rtol=1e-4)
+
+
+def test_a_network_of_8_bits_sees_each_tile_of_data_in_a_range_of_its_own():
+    class Seen(list):
+        def predict_on_batch(self, inputs):
+            self.append(inputs)
+            return inputs
+
+    tiles, seen = heights(), Seen()
+    np.testing.assert_allclose(networkfile.restore_tiles(seen, tiles.target, tiles.kind), tiles.target, rtol=1e-5)
+    assert len(seen) == len(tiles)
+    for image in seen:
+        assert image.min() == pytest.approx(0, abs=0.01)
+        assert image.max() == pytest.approx(1, abs=0.01)
 
 
 def test_crops_keep_the_grid_of_the_low_resolution():

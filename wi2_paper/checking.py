@@ -60,6 +60,25 @@ def check_result(path, result):
                              "with git checkout results") from error
 
 
+def check_card(path, card):
+    """Refuse a card of weights/ whose scores are not those of its result: `util.UserError`.
+
+    path : path, where it was read
+    card : what `util.read_json` returned
+    """
+    try:
+        _check_texts(card)
+        result = util.read_json(card["result"])
+        for name, psnr in card["psnr"].items():
+            _check_number(name, psnr, result["methods"][name]["psnr"], 0)
+        for key in ("n_test", *(field.name for field in fields(experiments.Experiment))):
+            if card[key] != result[key]:
+                raise _WrongError(f"its {key} is {card[key]!r}")
+    except (_WrongError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:
+        raise util.UserError(f"{path} was changed by hand or is older than its result ({error}): make it again with "
+                             "python3 -m wi2_paper.publish") from error
+
+
 class _WrongError(Exception):
     """What does not fit, as the middle of a sentence."""
 
@@ -86,8 +105,9 @@ def _check_name(stem, result):
             raise _WrongError(f"its {key} is {result[key]!r}")
     here = {key: result[key] for key in ("dataset", "task")}
     trained_on = result.get("trained_on") or here
-    settings = {field.name: result[field.name] for field in fields(experiments.Experiment)} | trained_on
-    if None in settings.values():  # of a .keras file that nothing is known of
+    settings = {field.name: result[field.name] for field in fields(experiments.Experiment) if field.name != "start"}
+    settings |= trained_on | {"start": result.get("start")}
+    if None in [value for name, value in settings.items() if name != "start"]:  # of a .keras file of unknown origin
         return
     for field in fields(experiments.Experiment):
         if not isinstance(settings[field.name], (field.type, int) if field.type is float else field.type):
@@ -112,6 +132,9 @@ def _check_methods(result):
             "psnr": (tiles["psnr_tiles"].mean(), TOLERANCE), "ssim": (tiles["ssim_tiles"].mean(), TOLERANCE),
             "psnr_of_mean_mse": (scores.psnr_of_mse(scores.DATA_RANGE**2 * squared.mean()), TOLERANCE_OF_MSE),
         }
+        if "rmse" in entry:
+            rmse = result["protocol"]["data_range"] * np.sqrt(squared.mean())
+            expected["rmse"] = rmse, TOLERANCE + TOLERANCE_OF_MSE * rmse
         for key, (value, tolerance) in expected.items():
             _check_number(f"{key} of {name}", entry[key], value, tolerance)
     for name, difference in result.get("differences", {}).items():

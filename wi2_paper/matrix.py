@@ -12,7 +12,27 @@ BUDGET = 0.06
 N_MAX = {"mars": 10_000, "div2k": 799}  # the most tiles there are; the archives at hand gave 799 for DIV2K
 N_TRAIN = {"mars": (10, 100, 1_000, 10_000), "div2k": (10, 100, 799)}
 CURVE = (10, 30, 100, 300, 1_000, 10_000)  # tiles of the quality-versus-n curve, Mars sr_x4
-N_DRAWS = 3  # for fewdata with the paper's network, up to 100 tiles
+DRAWS = {10: 5, 30: 5, 100: 3}  # draws of n tiles, for fewdata: the fewer tiles, the more it matters which
+
+
+# Photographs whose licence lets networks be given away: datasets/photos, see wi2_paper/README.md, Photographs.
+PHOTOS = "photos"
+PHOTO_NETWORKS = {
+    name: with_recipe("fewdata", dataset=PHOTOS, task=task, model="residual_unet", n_train=10_000, n_updates=n_updates)
+    for name, task, n_updates in (
+        ("photo_sr_x4", "sr_x4", 16_000), ("photo_sr_x8", "sr_x8", 10_000), ("photo_noise", "noise_s0..100", 24_000),
+    )
+}
+ADAPTED = {10: 3, 100: 1}  # draws of n tiles that a network of photographs is adapted to
+# The network of weights/ that a training of a task starts from.
+STARTS = {"sr_x4": "photo_sr_x4", "sr_x8": "photo_sr_x8", "noise_s64": "photo_noise"}
+
+
+def adapted(dataset, task, n, draw=0):
+    """Return the experiment that adapts a network of photographs to n tiles."""
+    start = STARTS[task]
+    return with_recipe("adapt", dataset=dataset, task=task, model=PHOTO_NETWORKS[start].model, n_train=n, draw=draw,
+                       seed=draw, start=start)
 
 
 def equal_seconds():
@@ -42,8 +62,8 @@ def matrix(budget=BUDGET):
         *(("fewdata", {"task": task, "model": model}) for _, task in CELLS[:3] for model in equal_seconds()),
         *(("fewdata", {"n_train": n}) for n in CURVE),
         *(("fewdata", cell | {"n_train": n, "draw": draw, "seed": draw})
-          for n in (10, 100) for draw in range(1, N_DRAWS) for cell in cells),
-        *(("fewdata", {"n_train": 30, "draw": draw, "seed": draw}) for draw in range(1, N_DRAWS)),
+          for n in (10, 100) for draw in range(1, DRAWS[n]) for cell in cells),
+        *(("fewdata", {"n_train": 30, "draw": draw, "seed": draw}) for draw in range(1, DRAWS[30])),
         *((recipe, cell | {"n_train": n, "model": model})
           for recipe in RECIPES for model in (paper, ours) for cell in cells for n in N_TRAIN[cell["dataset"]]),
         *((recipe, {"n_train": n, "model": model}) for recipe in RECIPES for model in (paper, ours) for n in CURVE),
@@ -56,12 +76,25 @@ def matrix(budget=BUDGET):
         if NETWORKS[model].learning_rate:
             options = options | {"learning_rate": NETWORKS[model].learning_rate}
         experiments.append(with_recipe(recipe, **options, n_updates=max(1, round(n_updates))))
+    for n, n_draws in ADAPTED.items():
+        experiments += [adapted(*cell, n, draw) for draw in range(n_draws) for cell in CELLS]
     return tuple(dict.fromkeys([*experiments, QUICK]))
 
 
-# Whose networks are in weights/, under the name DATASET_TASK.
-PUBLISHED = tuple(
-    experiment for experiment in matrix()
+# Domains far from photographs: `python3 -m wi2_paper.own_data` cuts their files and runs these.
+OWN = {
+    dataset: tuple(with_recipe("fewdata", dataset=dataset, task="sr_x4", model=BETTER, n_train=n, n_updates=n_updates)
+                   for n in numbers)
+    for dataset, numbers, n_updates in (
+        ("elevation", (10, 100), 2_000), ("heat_maps", (100,), 1_000), ("microscopy", (100,), 1_000))
+}
+
+# Whose networks are in weights/, by their names there.
+PUBLISHED = {
+    f"{experiment.dataset}_{experiment.task}": experiment for experiment in matrix()
     if (experiment.dataset, experiment.model, experiment.recipe, experiment.n_train)
     == ("mars", BETTER, "fewdata", 1_000)
-)
+} | PHOTO_NETWORKS
+# Licence and citation of a network where the manifest of its data cannot know them.
+CREDITS = {PHOTOS: ("CC BY-SA 4.0", "1,816 crops of 181 photographs under CC0, CC BY and CC BY-SA; each with its "
+                    "author, licence and source in weights/photos.csv")}

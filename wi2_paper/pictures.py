@@ -40,7 +40,7 @@ def main():
         try:
             picture = draw()
         except util.UserError as error:
-            print(f"{path} stays as it is: {error}")
+            util.say(f"{path} stays as it is: {error}")
             continue
         with util.replacing(path) as temporary:
             picture.save(temporary, optimize=True)
@@ -121,13 +121,13 @@ def restore_files(originals, small):
     from restore_module import files
 
     path, card = networkfile.find_weights(WEIGHTS)
-    model = networkfile.load_model(path)
+    load = partial(networkfile.load_predict, path, card)
     with tempfile.TemporaryDirectory() as directory:
         paths = [Path(directory) / f"{name}.png" for name in originals]
         for image_path, image in zip(paths, small, strict=True):
             tilefile.write_image(image_path, image)
         out = Path(directory) / "out"
-        files.restore_files(paths, out, model.predict_on_batch, card["task"], files.Options(enlarge=True))
+        files.restore_files(paths, out, load, card["task"], files.Options(enlarge=True), card.get("reach"))
         return np.stack([tilefile.read_image(out / image_path.name) for image_path in paths])
 
 

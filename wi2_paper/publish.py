@@ -1,34 +1,39 @@
 """Put the networks of `matrix.PUBLISHED` into weights/, each with a card that says where it comes from.
 
-    python3 -m wi2_paper.publish    # after reproduce.py or remeasure.py; a second
+    python3 -m wi2_paper.publish    # after reproduce.py or remeasure.py; half a minute
 
-A card is weights/NAME.json; weights/README.md shows all of them (31.75 dB for mars_sr_x4). Where runs/ does not hold a
-network any more, that of weights/ stays, and its card takes the scores that its result has now.
+A card is weights/NAME.json; weights/README.md shows all of them (31.75 dB for mars_sr_x4). Beside each network lies its
+graph, NAME.onnx, by which `restore` starts in a moment, and the card says how far the network sees. Where runs/ does
+not hold a network any more, that of weights/ stays, and its card takes the scores that its result has now.
 """
 
-import hashlib
+import shutil
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import util
+from inception2_module import networkfile
 from inception2_module.experiments import arguments
+from restore_module import blocks
 from wi2_paper import tables
-from wi2_paper.matrix import PUBLISHED
+from wi2_paper.matrix import CREDITS, PUBLISHED
 
 WEIGHTS = Path("weights")
 
 
 def main():
-    cards = [publish(experiment) for experiment in PUBLISHED]
+    cards = [publish(name, experiment) for name, experiment in PUBLISHED.items()]
     with util.replacing(WEIGHTS / "README.md") as temporary:
         temporary.write_text(describe(cards), encoding="utf-8")
     print(f"written: {WEIGHTS / 'README.md'}")
 
 
-def publish(experiment):
+def publish(name, experiment):
     """Copy one network and write its card; return the card. Raises `UserError` when it is not trained."""
-    name = f"{experiment.dataset}_{experiment.task}"
     model_path, card_path = Path("runs") / experiment.name / "model.keras", WEIGHTS / f"{name}.json"
     result_path = Path("results") / f"{experiment.name}.json"
     old = util.read_json(card_path) if card_path.exists() else {}
@@ -40,22 +45,41 @@ def publish(experiment):
     result = util.read_json(result_path)
     psnr = {"psnr": {method: scores["psnr"] for method, scores in result["methods"].items()}}
     if not model_path.is_file():
-        util.write_json(card_path, old | psnr)
         print(f"{model_path} is missing: {name}.keras stays, its card has the scores of {result_path}")
-        return old | psnr
+        return write(old | psnr, WEIGHTS / f"{name}.keras")
     manifest = util.read_json(Path("datasets") / experiment.dataset / "manifest.json")
-    content = model_path.read_bytes()
-    card = {
-        "name": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content),
+    licence, citation = CREDITS.get(experiment.dataset, (manifest["licence"], manifest["citation"]))
+    return write({
+        "name": name,
         **{key: result[key] for key in (*asdict(experiment), "recipe_settings")},
         "result": result_path.as_posix(), "git_commit": result["git_commit"],
-        "data_licence": manifest["licence"], "data_citation": manifest["citation"],
+        "data_licence": licence, "data_citation": citation, "data_id": result["data"]["data_id"],
         **psnr, "n_test": result["n_test"],
-    }
-    with util.replacing(WEIGHTS / f"{name}.keras") as temporary:
-        temporary.write_bytes(content)
-    util.write_json(card_path, card)
-    print(f"written: {WEIGHTS / name}.keras ({len(content) / 1e6:.1f} MB)")
+    }, model_path)
+
+
+def write(card, model_path):
+    """Write the network at `model_path`, its graph and its card, all or nothing; return the card."""
+    path = WEIGHTS / f"{card['name']}.keras"
+    digest = util.sha256_of(model_path)
+    is_new = card.get("sha256") != digest or "onnx" not in card
+    with TemporaryDirectory() as directory, ExitStack() as stack:
+        copies = {} if model_path == path else {path: model_path}
+        if is_new:
+            from inception2_module import exporting
+
+            model, graph_path = networkfile.load_model(model_path), Path(directory) / "network.onnx"
+            exporting.export(model, graph_path, "onnx")
+            copies[path.with_suffix(".onnx")] = graph_path
+            card = card | {
+                "sha256": digest, "bytes": model_path.stat().st_size,
+                "onnx": {"sha256": util.sha256_of(graph_path), "bytes": graph_path.stat().st_size},
+                "reach": blocks.measure_reach(partial(networkfile.predict, model)),
+            }
+            print(f"written: {path} and its .onnx ({card['onnx']['bytes'] / 1e6:.1f} MB)")
+        for to, source in copies.items():
+            shutil.copyfile(source, stack.enter_context(util.replacing(to)))
+        util.write_json(WEIGHTS / f"{card['name']}.json", card)  # the others get their names at once after it
     return card
 
 
@@ -67,7 +91,7 @@ def describe(cards):
         "Written by `python3 -m wi2_paper.publish`; used as `inception2.py restore IMAGE --weights NAME`. PSNR in dB:",
         "mean over the test tiles, see the [protocol](../wi2_paper/README.md#protocol) and the result file of each.",
         "",
-        "| name | network | recipe | tiles | updates | PSNR: input | best classical | network | SHA-256 |",
+        "| name | network | recipe | tiles | updates | PSNR: input | best without a network | network | SHA-256 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for card in cards:

@@ -39,7 +39,7 @@ def main(argv=None):
             util.write_json(path, changed)
         rows = changed["methods"]
         gains = "  ".join(f"{name} {rows[name]['psnr'] - rows['input']['psnr']:+.3f}" for name in rows)
-        print(f"[{number}/{len(chosen)}] {path.stem}: {gains}", flush=True)
+        util.say(f"[{number}/{len(chosen)}] {path.stem}: {gains}")
 
 
 def build_parser():

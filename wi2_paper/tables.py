@@ -2,10 +2,10 @@
 
     python3 -m wi2_paper.tables     # half a minute; only what stands between the markers changes
 
-README.md and README.ja.md show the same three small tables (31.75 dB on Mars x4), wi2_paper/README.md all of them, and
-inception2_module/README.md which networks there are. Rows and columns without any result are left out and a line says
-how many experiments are missing; what was shortened or unverified is said under the tables. Results of a user's own
-data set are not read.
+README.md and README.ja.md show the same three small tables (31.75 dB on Mars x4), wi2_paper/README.md all of them,
+restore_module/README.md that of data, and inception2_module/README.md which networks there are. Rows and columns
+without any result are left out and a line says how many experiments are missing; what was shortened or unverified is
+said under the tables. Results of a user's own data set are not read.
 """
 
 import sys
@@ -17,9 +17,21 @@ from matplotlib.figure import Figure
 
 import util
 from inception2_module import evaluation, experiments
-from inception2_module.experiments import NETWORKS, RECIPES
+from inception2_module.experiments import ADAPT, NETWORKS, RECIPES
+from inception2_module.known import read_known
 from wi2_paper import checking, matrix
-from wi2_paper.matrix import BETTER, BUDGET, CELLS, CURVE, N_DRAWS, N_MAX, OTHER_TASKS, PUBLISHED, QUICK
+from wi2_paper.matrix import (
+    BETTER,
+    BUDGET,
+    CELLS,
+    CURVE,
+    N_MAX,
+    OTHER_TASKS,
+    PHOTO_NETWORKS,
+    PUBLISHED,
+    QUICK,
+    STARTS,
+)  # fmt: skip
 
 MISSING = "—"
 PAPER = experiments.Experiment.model
@@ -38,6 +50,8 @@ def main():
     results, cards = read_results("results"), read_cards("weights")
     for name, result in results.items():
         checking.check_result(Path("results") / f"{name}.json", result)
+    for card in cards:
+        checking.check_card(Path("weights") / f"{card.get('name')}.json", card)
     for name, blocks in pages(results, cards).items():
         path = Path(name)
         text = replace_blocks(path.read_text(encoding="utf-8"), blocks, path)
@@ -57,30 +71,32 @@ def read_results(directory):
 
 
 def result_names():
-    """Return the experiments of the matrix and the measurements: nothing of a user's own data."""
+    """Return the experiments of the matrix and other measurements: nothing of a user's own data."""
+    chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
     measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch")
-    return [*(experiment.name for experiment in _matrix()), *measured]
+    return [*(experiment.name for experiment in chosen), *(_unseen_by(*cell) for cell in CELLS), *measured]
 
 
 def read_cards(directory):
     """Read the cards of the published networks that are there, in their order."""
-    paths = (Path(directory) / f"{experiment.dataset}_{experiment.task}.json" for experiment in PUBLISHED)
-    return [util.read_json(path) for path in paths if path.exists()]
+    paths = (Path(directory) / f"{name}.json" for name in PUBLISHED)
+    return [read_known(path, "restore it with git checkout weights") for path in paths if path.exists()]
 
 
 def pages(results, cards):
     """Lay out all tables: {file: {block: Markdown}}, from `read_results` and `read_cards`."""
     hall = {
-        "networks you get": gain_block(cards), "how many images": images_block(results),
+        "networks you get": gain_block(cards, results), "how many images": images_block(results),
         "predecessor": predecessor_block(results),
     }
     return {"README.md": hall, "README.ja.md": hall, "inception2_module/README.md": {
         "list of networks": models_block(),
     }, "restore_module/README.md": {
-        "mismatch": mismatch_block(results.get("mismatch")),
+        "data of other kinds": own_block(results), "mismatch": mismatch_block(results.get("mismatch")),
     }, "wi2_paper/README.md": {
         "goals": goals_block(results), "gains over the input": gains_block(results, over_input),
-        "gains over the best classical": gains_block(results, over_classical), "draws": draws_block(results),
+        "gains over the best without a network": gains_block(results, over_best), "draws": draws_block(results),
+        "photographs": photographs_block(results),
         "remarks": remarks_block(results), "other damage": damage_block(results), "scores": scores_block(results),
         "networks": networks_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
@@ -102,13 +118,16 @@ def replace_blocks(text, new, path):
     return text
 
 
+def find_draws(results, **options):
+    """Return the results of all draws of an experiment of the matrix with these fields, as far as there are any."""
+    wanted = {"model": PAPER} | options
+    return [results[experiment.name] for experiment in _matrix() if experiment.name in results
+            and all(getattr(experiment, field) == value for field, value in wanted.items())]
+
+
 def find(results, **options):
-    """Return the result of the experiment of the matrix with these fields (draw 0 unless said), or None."""
-    wanted = {"model": PAPER, "draw": 0} | options
-    for experiment in _matrix():
-        if all(getattr(experiment, field) == value for field, value in wanted.items()):
-            return results.get(experiment.name)
-    return None
+    """Return the result of draw 0, or None."""
+    return next(iter(find_draws(results, draw=0, **options)), None)
 
 
 @cache
@@ -116,15 +135,19 @@ def _matrix():
     return matrix.matrix()
 
 
-def gain_block(cards):
-    """What the networks of weights/ give on the test tiles, from their cards."""
+def gain_block(cards, results):
+    """What the networks of weights/ give on the test tiles: from their cards, of a group from their results."""
     rows = []
-    for card in cards:
-        psnr = card["psnr"]
-        best = best_classical(psnr)
-        rows.append([TASKS[card["task"]], f"{psnr['input']:.2f}", f"{psnr[best]:.2f} ({CLASSICAL[best]})",
-                     f"**{psnr['restored']:.2f}**"])
-    return _table(["Mars, other Martian days", "input", "best classical", "network"], rows)
+    for card in (card for card in cards if card["dataset"] == "mars"):
+        found = results.get(Path(card["result"]).stem)
+        for group in _groups(found and [found], card["dataset"]):
+            psnr = card["psnr"] if not group else {
+                name: evaluation.mean_of(row, found, group) for name, row in found["methods"].items()
+            }
+            best = best_classical(psnr)
+            rows.append([_named(TASKS[card["task"]], group), f"{psnr['input']:.2f}",
+                         f"{psnr[best]:.2f} ({CLASSICAL[best]})", f"**{psnr['restored']:.2f}**"])
+    return _table(["Mars, other Martian days", "input", "best without a network", "network"], rows)
 
 
 def best_classical(psnr):
@@ -133,20 +156,22 @@ def best_classical(psnr):
 
 
 def images_block(results):
-    """Gains over the best classical method by number of training tiles: one number a cell, and what collapsed."""
+    """Gains over the best method without a network, by number of tiles: one number a cell, and what collapsed."""
     rows = []
     for dataset, task in CELLS:
-        found = [find(results, dataset=dataset, task=task, recipe=recipe, n_train=n)
+        cells = [find_draws(results, dataset=dataset, task=task, recipe=recipe, n_train=n)
                  for recipe, n in (("fewdata", 10), ("fewdata", 100), ("paper", N_MAX[dataset]))]
-        rows.append([f"{DATASETS[dataset]} {TASKS[task]}", *map(_brief, found)])
-    return _table(["dB above the best classical method", "10 tiles", "100 tiles", "paper's recipe, all tiles"], rows)
+        for group in _groups([result for cell in cells for result in cell], dataset):
+            rows.append([_named(f"{DATASETS[dataset]} {TASKS[task]}", group), *(_brief(cell, group) for cell in cells)])
+    return _table(["dB above the best without a network", "10 tiles", "100 tiles", "paper's recipe, all tiles"], rows)
 
 
-def _brief(result):
-    if not result:
+def _brief(cell, group):
+    if not cell:
         return MISSING
-    dead = " (collapsed)" if "collapsed" in (result["warning"] or "") else ""
-    return f"{_over(result, _best_classical(result))['mean']:+.2f}{dead}"
+    gain = evaluation.cell_gain(cell, _best_without(cell, group), group=group)
+    remarks = ["collapsed"] * any(map(evaluation.has_collapsed, cell)) or ["equal"] * bool(gain["equal"])
+    return f"{gain['mean']:+.2f}{_draw_mark(gain)}" + "".join(f" ({remark})" for remark in remarks)
 
 
 def predecessor_block(results):
@@ -165,47 +190,86 @@ def predecessor_block(results):
     return _table(["x4", "", "HR", "LR", *(f"{n:,}" for n in columns)], rows)
 
 
-def over_input(result):
-    return _gain(_over(result, "input"))
+def over_input(cell, group=None):
+    return _gain(cell and evaluation.cell_gain(cell, group=group))
 
 
-def over_classical(result):
-    return _gain(_over(result, _best_classical(result))) if result else MISSING
+def over_best(cell, group=None):
+    """Over the strongest method without a network."""
+    return _gain(cell and evaluation.cell_gain(cell, _best_without(cell, group), group=group))
 
 
 def gains_block(results, over):
-    """One row a cell, recipe and network, one column a number of tiles: gains of draw 0 with their intervals.
+    """One row a cell, recipe and network, one column a number of tiles: means over draws with their intervals.
 
-    over : `over_input` or `over_classical`
+    over : `over_input` or `over_best`
     """
-    return _by_tiles(lambda **cell: over(find(results, **cell)))
+    return _by_tiles(results, over)
 
 
 def draws_block(results):
     """The range of the gains over the input where an experiment was repeated with other tiles and other seeds."""
-    def spread(**cell):
-        draws = [find(results, **cell, draw=draw) for draw in range(N_DRAWS)]
-        means = [_over(result, "input")["mean"] for result in filter(None, draws)]
+    def spread(cell, group):
+        means = [evaluation.cell_gain([result], group=group)["mean"] for result in cell]
         return f"{min(means):+.2f} … {max(means):+.2f} ({len(means)} draws)" if len(means) > 1 else MISSING
 
-    return _by_tiles(spread)
+    return _by_tiles(results, spread)
 
 
-def _by_tiles(cell):
-    """Lay out cell(dataset=, task=, recipe=, model=, n_train=) as a table, one column a number of tiles."""
+def _by_tiles(results, show):
+    """Lay out show(draws of a cell, group) as a table, one column a number of tiles."""
     columns, rows = (10, 30, 100, 300, 1_000, 10_000), []
     for dataset, task in CELLS:
         for recipe in RECIPES:
             for model in (PAPER, BETTER):
-                row = [cell(dataset=dataset, task=task, recipe=recipe, model=model, n_train=_n(dataset, n))
-                       for n in columns]
-                rows.append([dataset, task, recipe, NETWORKS[model].title, *row])
+                cells = [find_draws(results, dataset=dataset, task=task, recipe=recipe, model=model,
+                                    n_train=_n(dataset, n)) for n in columns]
+                for group in _groups([result for cell in cells for result in cell], dataset):
+                    rows.append([_named(dataset, group), task, recipe, NETWORKS[model].title,
+                                 *(show(cell, group) for cell in cells)])
     return _table(["data", "task", "recipe", "network", *(f"n = {n:,}" for n in columns)], rows, n_labels=4)
+
+
+def _groups(cell, dataset):
+    """All tiles and, where the results know which they are, the bare ground of Mars apart."""
+    return (None, "terrain") if dataset == "mars" and cell and all("groups" in result for result in cell) else (None,)
+
+
+def _named(name, group):
+    return f"{name}, {group}" if group else name
 
 
 def _n(dataset, n):
     """The most tiles of DIV2K stand in the column 1,000."""
     return N_MAX[dataset] if n == 1_000 and dataset == "div2k" else n
+
+
+def photographs_block(results):
+    """What photographs are worth, and ten or a hundred tiles beside them: gains over the input, one row a cell."""
+    rows = []
+    for dataset, task in CELLS:
+        cell = {"dataset": dataset, "task": task}
+        own = [find_draws(results, recipe="fewdata", n_train=n, **cell) for n in (10, 100)]
+        seen_none = [result for result in [results.get(_unseen_by(dataset, task))] if result]
+        starts = [find_draws(results, recipe=ADAPT, model=PHOTO_NETWORKS[STARTS[task]].model, n_train=n, **cell)
+                  for n in (10, 100)]
+        known = own[0] or own[1] or seen_none
+        for group in _groups([result for found in (*own, seen_none, *starts) for result in found], dataset):
+            best = known and _best_without(known, group)
+            without = known and evaluation.cell_gain(known, method=best, group=group)
+            rows.append([
+                _named(f"{DATASETS[dataset]} {TASKS[task]}", group),
+                f"{without['mean']:+.2f} ({CLASSICAL[best]})" if known else MISSING,
+                *(over_input(found, group) for found in (*own, seen_none, *starts)),
+            ])
+    heads = ["gain over the input, dB", "best without a network", "10 own tiles", "100 own tiles", "photographs only",
+             "photographs, then 10 tiles", "photographs, then 100 tiles"]
+    return _table(heads, rows)
+
+
+def _unseen_by(dataset, task):
+    """Name of the result of a network of photographs on a data set that it has not seen."""
+    return f"{PHOTO_NETWORKS[STARTS[task]].name}-on-{dataset}-{task}"
 
 
 def remarks_block(results):
@@ -218,8 +282,9 @@ def remarks_block(results):
                         for name, recipe in RECIPES.items())
     seen = round(BUDGET * RECIPES["paper"].n_updates * RECIPES["paper"].batch_size)
     notes = [
-        f"Gains in PSNR on the same tiles; dB, means over all test tiles ({', '.join(tests.values()) or MISSING}), "
-        f"with 95 % bootstrap intervals of the paired differences. {len(wanted) - len(found)} of {len(wanted)} "
+        f"Gains in PSNR on the same tiles; dB, means over draws and test tiles ({', '.join(tests.values()) or MISSING}"
+        "; terrain: the tiles without the rover), with 95 % bootstrap intervals over draws and scenes. * is one draw, "
+        f"of which no interval is known; = is equal: the interval holds 0. {len(wanted) - len(found)} of {len(wanted)} "
         f"experiments have not been run yet ({MISSING}, or no row or column at all).",
         f"Shortened runs: {BUDGET:.0%} of the updates of a recipe, that is {updates}; the halved network gets "
         f"{matrix.pace(BETTER)} times as many, which take as long. So `paper` with 10,000 tiles sees {seen:,} "
@@ -236,7 +301,7 @@ def remarks_block(results):
         notes.append(
             f"`make run`: sample, n = {QUICK.n_train}, {QUICK.n_updates:,} updates: "
             f"{_gain(quick['differences']['restored - input'])} dB over bicubic, "
-            f"{_gain(quick['differences'][f'restored - {best}'])} dB over {best}."
+            f"{_gain(quick['differences'][f'restored - {best}'])} dB over {best} (one draw, intervals over scenes)."
         )
         found.append(quick)
     unverified = sorted({
@@ -264,13 +329,13 @@ def scores_block(results):
                 found = [find(results, dataset=dataset, task="sr_x4", recipe=recipe, model=model,
                               n_train=_n(dataset, n)) for n in columns]
                 known = next((result for result in found if result), None)
-                classical = known and _best_classical(known)
+                classical = known and _best_without([known])
                 rows.append([
                     dataset, recipe, NETWORKS[model].title,
                     _pair(_scores(known, "input")), _pair(_scores(known, classical)),
                     *(_pair(_scores(result, "restored")) for result in found),
                 ])
-    heads = ["data", "recipe", "network", "input", "best classical", *(f"n = {n:,}" for n in columns)]
+    heads = ["data", "recipe", "network", "input", "best without a network", *(f"n = {n:,}" for n in columns)]
     return _table(heads, rows, n_labels=3) + (
         "\n\n- PSNR in dB of the mean squared error over all tiles, as in the predecessor's table, and mean SSIM. The "
         "predecessor's inputs were made with another filter and its tiles were others: its row stands beside ours, it "
@@ -281,31 +346,34 @@ def scores_block(results):
 def goals_block(results):
     """Paired differences between experiments on the same test tiles, one column a cell."""
     def few(cell, n, model=PAPER):
-        return find(results, recipe="fewdata", n_train=n, model=model, **cell)
+        return find_draws(results, recipe="fewdata", n_train=n, model=model, **cell)
 
     def paper(cell, n):
-        return find(results, recipe="paper", n_train=n, **cell)
+        return find_draws(results, recipe="paper", n_train=n, **cell)
 
     rows = [[name] for name in (
         "fewdata, n = 100, over paper, n = 100", "fewdata, n = 100, over paper, most tiles",
-        "fewdata, n = 10, over paper, most tiles", "fewdata, n = 10, over the best classical",
-        "fewdata, n = 100, over the best classical",
+        "fewdata, n = 10, over paper, most tiles", "fewdata, n = 10, over the best without a network",
+        "fewdata, n = 100, over the best without a network",
         "Inception-Unet, halved over the paper's network, fewdata, n = 100, equal seconds",
         "self-ensemble over a single run, Inception-Unet, halved, fewdata, n = 100",
     )]
+    heads = ["difference of PSNR on the same test tiles"]
     for dataset, task in CELLS:
         cell = {"dataset": dataset, "task": task}
         ten, hundred, better = few(cell, 10), few(cell, 100), few(cell, 100, BETTER)
-        for row, value in zip(rows, (
-            _difference(hundred, paper(cell, 100)), _difference(hundred, paper(cell, N_MAX[dataset])),
-            _difference(ten, paper(cell, N_MAX[dataset])), over_classical(ten), over_classical(hundred),
-            _difference(better, hundred), _ensemble(better),
-        ), strict=True):
-            row.append(value)
-    heads = ["difference of PSNR on the same test tiles", *(" ".join(cell) for cell in CELLS)]
+        short, long = paper(cell, 100), paper(cell, N_MAX[dataset])
+        for group in _groups([*ten, *hundred, *better, *short, *long], dataset):
+            heads.append(_named(f"{dataset} {task}", group))
+            for row, value in zip(rows, (
+                _difference(hundred, short, group), _difference(hundred, long, group), _difference(ten, long, group),
+                over_best(ten, group), over_best(hundred, group), _difference(better, hundred, group),
+                _ensemble(better, group),
+            ), strict=True):
+                row.append(value)
     return _table(heads, rows) + (
-        "\n\n- dB, with 95 % intervals. The paper's network, unless said otherwise. Most tiles: 10,000 (mars), 799 "
-        "(div2k)."
+        "\n\n- dB, with 95 % intervals over draws and scenes; * one draw, = equal. The paper's network, unless said "
+        "otherwise. Most tiles: 10,000 (mars), 799 (div2k)."
     )
 
 
@@ -313,14 +381,16 @@ def damage_block(results):
     """Damage beside that of the cells: every method on the same test tiles of Mars."""
     rows = []
     for task in OTHER_TASKS:
-        result = find(results, dataset="mars", task=task, recipe="fewdata", model=BETTER, n_train=100)
-        psnr = {name: f"{scores['psnr']:.2f}" for name, scores in result["methods"].items()} if result else {}
-        rows.append([f"`{task}`", *(psnr.get(name, MISSING) for name in ("input", *CLASSICAL, "restored")),
-                     over_classical(result)])
+        cell = find_draws(results, dataset="mars", task=task, recipe="fewdata", model=BETTER, n_train=100)
+        for group in _groups(cell, "mars") if cell else ():
+            psnr = {name: f"{evaluation.mean_of(row, cell[0], group):.2f}" for name, row in cell[0]["methods"].items()}
+            rows.append([_named(f"`{task}`", group),
+                         *(psnr.get(name, MISSING) for name in ("input", *CLASSICAL, "restored")),
+                         over_best(cell, group)])
     heads = ["PSNR, dB", "input", *CLASSICAL.values(), "network", "network over the best of the others"]
     return _table(heads, rows) + (
-        f"\n\n- Mars, n = 100, recipe fewdata, {NETWORKS[BETTER].title}; one draw, interval over scenes. The Wiener "
-        "filter and Richardson-Lucy are told the point spread and the mirrored edges of the tiles, as the degradation "
+        f"\n\n- Mars, n = 100, recipe fewdata, {NETWORKS[BETTER].title}; one draw. The Wiener filter and "
+        "Richardson-Lucy are told the point spread and the mirrored edges of the tiles, as the degradation "
         "makes them, and their settings are chosen on tiles that the run may look at; the learned filters and the "
         "network learn from these."
     )
@@ -353,21 +423,24 @@ def networks_block(results):
     """The networks side by side at about the same seconds of training."""
     tasks = [task for dataset, task in CELLS if dataset == "mars"]
     rows, speed = [], results.get("benchmark_speed")
+    groups = _groups([r for r in results.values() if r.get("dataset") == "mars"], "mars")
     for model in matrix.equal_seconds():
-        found = [find(results, dataset="mars", task=task, recipe="fewdata", model=model, n_train=100) for task in tasks]
-        known = next((result for result in found if result), None)
+        found = [find_draws(results, dataset="mars", task=task, recipe="fewdata", model=model, n_train=100, draw=0)
+                 for task in tasks]
+        known = next((cell[0] for cell in found if cell), None)
+        both = [(cell, group) for cell in found for group in groups]
         about = [f"{known[key]:,}" if known else MISSING for key in ("n_parameters", "learning_rate", "n_updates")]
         seconds = known and speed and known["n_updates"] * speed["milliseconds_an_update"][model] / 1000
         about.append(f"{seconds:,.0f}" if seconds else MISSING)
-        rows.append([NETWORKS[model].title, *about, *map(over_input, found)])
-    return _table(["network", "parameters", "learning rate", "updates", "seconds", *tasks], rows) + (
-        "\n\n- Mars, n = 100, recipe fewdata: gain over the input in dB with 95 % intervals. The number of updates is "
+        rows.append([NETWORKS[model].title, *about, *(over_input(*one) for one in both)])
+    heads = [_named(task, group) for task in tasks for group in groups]
+    return _table(["network", "parameters", "learning rate", "updates", "seconds", *heads], rows) + (
+        "\n\n- Mars, n = 100, draw 0, recipe fewdata: gain over the input in dB. The number of updates is "
         "chosen so that all train for about the same time: the seconds are the updates times the time of one, as "
         "results/benchmark_speed.json has it (one core, the other one busy). The learning rates of the networks of the "
         "literature are the best of four on validation tiles of x4, in runs a fifth as long (results/rates.json), for "
-        "all tasks; the first two networks take that of the recipe. For DnCNN these runs were too short to tell rates "
-        "apart, and the recipe's average of weights over about 200 updates is long for its few. One seed: draws of one "
-        "network differ by more than some networks do."
+        "all tasks; the first two networks take that of the recipe. DnCNN makes too few updates in that time to mean "
+        "something. One seed each (*): draws of one network differ by more than some networks do."
     )
 
 
@@ -416,8 +489,22 @@ def ablation_block(ablation, longer):
     return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
 
 
+def own_block(results):
+    """Error, in the units of the data, and gain over bicubic of each method on data that are no photographs."""
+    methods = {name: CLASSICAL[name] for name in ("lanczos", "linear", "raisr")} | {"restored": "network"}
+    rows = []
+    for experiment in (experiment for own in matrix.OWN.values() for experiment in own):
+        if result := results.get(experiment.name):
+            base = result["methods"]["input"]
+            gains = [f"{row['rmse']:.3g} ({row['psnr'] - base['psnr']:+.2f})"
+                     for row in (result["methods"][name] for name in methods)]
+            rows.append([f"{experiment.dataset.replace('_', ' ')} x4", f"{experiment.n_train:,}",
+                         f"{base['rmse']:.3g}", *gains])
+    return _table(["data", "tiles", "bicubic (input)", *methods.values()], rows, n_labels=2)
+
+
 def draw_curve(results):
-    """Draw the gain on Mars x4 over the number of tiles: means over the test tiles with 95 % intervals, draws as dots.
+    """Draw the gain on Mars x4 over the number of tiles: means over draws with 95 % intervals, draws as dots.
 
     Returns
     -------
@@ -427,19 +514,20 @@ def draw_curve(results):
     axes = figure.add_subplot()
     series = [(recipe, model) for recipe in RECIPES for model in (PAPER, BETTER)]
     for (recipe, model), marker in zip(series, "osD^", strict=True):
-        found = {n: find(results, dataset="mars", task="sr_x4", recipe=recipe, model=model, n_train=n) for n in CURVE}
-        found = {n: result["differences"]["restored - input"] for n, result in found.items() if result}
-        if not found:
+        cells = {n: find_draws(results, dataset="mars", task="sr_x4", recipe=recipe, model=model, n_train=n)
+                 for n in CURVE}
+        gains = {n: evaluation.cell_gain(cell) for n, cell in cells.items() if cell}
+        if not gains:
             continue
-        middle, low, high = ([difference[key] for difference in found.values()] for key in ("mean", "low", "high"))
+        middle = [gain["mean"] for gain in gains.values()]
+        low, high = ([gain["mean"] if gain[key] is None else gain[key] for gain in gains.values()]
+                     for key in ("low", "high"))
         errors = [np.subtract(middle, low), np.subtract(high, middle)]
         label = f"{recipe}, {NETWORKS[model].title}"
-        line = axes.errorbar(list(found), middle, errors, marker=marker, capsize=3, label=label)
-        for n in CURVE:
-            draws = [find(results, dataset="mars", task="sr_x4", recipe=recipe, model=model, n_train=n, draw=draw)
-                     for draw in range(1, N_DRAWS)]
-            for result in filter(None, draws):
-                axes.plot(n, _over(result, "input")["mean"], ".", color=line[0].get_color(), zorder=3)
+        line = axes.errorbar(list(gains), middle, errors, marker=marker, capsize=3, label=label)
+        for n in gains:
+            draws = [evaluation.cell_gain([result])["mean"] for result in cells[n]]
+            axes.plot([n] * len(draws), draws, ".", color=line[0].get_color(), zorder=3)
     known = {n: find(results, dataset="mars", task="sr_x4", recipe="fewdata", n_train=n) for n in CURVE}
     for method, style in (("lanczos", ":"), ("raisr", "--")):  # what the networks have to beat, on the same tiles
         gains = {n: result["methods"][method]["psnr"] - result["methods"]["input"]["psnr"]
@@ -464,30 +552,21 @@ def _table(heads, rows, n_labels=1):
     return "\n".join([lines[0], "|" + "---|" * len(kept), *lines[1:]])
 
 
-def _best_classical(result):
-    names = result["classical_settings"]
-    return max(names, key=lambda name: result["methods"][name]["psnr"], default=None)
+def _best_without(cell, group=None):
+    """The strongest method without a network: the best mean over the draws of a cell that all of them have."""
+    names = set.intersection(*(set(result["classical_settings"]) for result in cell))
+    return max(sorted(names), default="input", key=lambda name: np.mean([
+        evaluation.mean_of(result["methods"][name], result, group) for result in cell
+    ]))
 
 
-def _over(result, method):
-    return result and result["differences"][f"restored - {method}"]
+def _difference(cell, other, group):
+    return _gain(cell and other and evaluation.cell_difference(cell, other, group=group))
 
 
-def _difference(result, other):
-    if not result or not other:
-        return MISSING
-    values, inputs = ([r["methods"][method]["psnr_tiles"] for r in (result, other)] for method in ("restored", "input"))
-    if inputs[0] != inputs[1]:
-        raise util.UserError(f"results/{result['name']}.json and results/{other['name']}.json are of other test tiles: "
-                             "measure both again with inception2.py evaluate")
-    return _gain(evaluation.paired_difference(*values, result["scenes"]))
-
-
-def _ensemble(result):
-    if not result or "restored_ensemble" not in result["methods"]:
-        return MISSING
-    values = (result["methods"][method]["psnr_tiles"] for method in ("restored_ensemble", "restored"))
-    return _gain(evaluation.paired_difference(*values, result["scenes"]))
+def _ensemble(cell, group):
+    cell = [result for result in cell if "restored_ensemble" in result["methods"]]
+    return _gain(cell and evaluation.cell_gain(cell, "restored", "restored_ensemble", group))
 
 
 def _scores(result, method):
@@ -505,8 +584,17 @@ def _added(entry, other):
     return evaluation.paired_difference(entry["gain_tiles"], other["gain_tiles"], entry["scenes"])
 
 
-def _gain(difference):
-    return f"{difference['mean']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" if difference else MISSING
+def _gain(gain):
+    """Show a gain with its interval; one draw, whose spread is not known, has a mark in its place."""
+    if not gain:
+        return MISSING
+    if gain["low"] is None:
+        return f"{gain['mean']:+.2f}{_draw_mark(gain)}"
+    return f"{gain['mean']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]" + " =" * bool(gain.get("equal"))
+
+
+def _draw_mark(gain):
+    return "*" if gain["n_draws"] == 1 else ""
 
 
 if __name__ == "__main__":

@@ -1,18 +1,23 @@
-"""Restore a generated image of 100 megapixels and measure memory and speed, beside the naive way.
+"""Restore generated images of 1 to 100 megapixels and measure memory and speed, beside two other ways.
 
-    python3 -m wi2_paper.benchmarks.restoring         # about ten minutes on two CPU cores
+    python3 -m wi2_paper.benchmarks.restoring         # a quarter of an hour on one CPU core
 
-The naive way pads the image and gives it to the network whole; it is measured on 4 megapixels, blocks on both
-sizes. Each measurement is a process of its own. Writes results/benchmark_restoring.json.
+Ways: `restore`, as the command does it; `before`, by Keras in blocks of 384 pixels of which the last is laid over the
+one before it, what the command did until there were ONNX graphs; `whole`, which pads the image and gives it to Keras at
+once. Not every way is measured on every size. Each measurement is a process of its own, on one core of the machine.
+Writes results/benchmark_restoring.json; expect `restore` to be twice as fast as `before`.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,38 +26,46 @@ from PIL import Image
 import util
 from download_module import tilefile
 from inception2_module import networkfile, provenance
+from restore_module import blocks, files
 
 ROOT = Path(__file__).parents[2]
+SIDES = {1_000: ("restore", "before", "whole"), 2_000: ("restore", "before", "whole"), 5_000: ("restore", "before"),
+         10_000: ("restore",)}
 
 
 def main():
     parser = util.Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="mars_sr_x4", help="a network of weights/ (default %(default)s)")
-    parser.add_argument("--side", type=int, default=10_000, help="pixels of the large square image")
     parser.add_argument("--measure", nargs=2, metavar=("WAY", "IMAGE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         print(json.dumps(measure(*options.measure, options.weights)))
         return
-    result = {"weights": options.weights, "cpu": provenance.cpu(), "versions": provenance.versions(),
-              "git_commit": provenance.git_commit(), "runs": []}
+    runs = []
     with tempfile.TemporaryDirectory() as directory:
-        for side, ways in ((2_000, ("blocks", "whole")), (options.side, ("blocks",))):
+        for side, ways in SIDES.items():
             path = Path(directory) / f"{side}.png"
             generate(path, side)
             for way in ways:
                 command = [sys.executable, "-m", "wi2_paper.benchmarks.restoring", "--weights", options.weights,
                            "--measure", way, str(path)]
                 output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-                run = {"way": way, "megapixels": side**2 / 1e6, **json.loads(output.splitlines()[-1])}
-                result["runs"].append(run)
-                print(run)
-    util.write_json(Path("results") / "benchmark_restoring.json", result)
+                runs.append({"way": way, "megapixels": side**2 / 1e6, **json.loads(output.splitlines()[-1])})
+                print(runs[-1], flush=True)
+    speed = {(run["way"], run["megapixels"]): run["megapixels_per_cpu_second"] for run in runs}
+    ratios = {f"{size:g}": round(speed["restore", size] / value, 2)
+              for (way, size), value in speed.items() if way == "before"}
+    print(f"restore / before, by megapixels: {ratios}")
+    util.write_json(Path("results") / "benchmark_restoring.json", {
+        "weights": options.weights, "cpu": provenance.cpu(),
+        "versions": provenance.versions(("numpy", "keras", "tensorflow", "onnxruntime")),
+        "git_commit": provenance.git_commit(), "runs": runs, "ratio_restore_to_before": ratios,
+    })
 
 
-def generate(path, side):
+def generate(path, side, seed=0):
     """Write a square RGB image of smooth patches with grain, in strips: it need not be pretty, only large."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (side // 50, side // 50, 3), dtype=np.uint8))
     image = np.asarray(small.resize((side, side), Image.Resampling.BICUBIC)).copy()
     grain = rng.integers(-10, 11, (256, side, 1), dtype=np.int16)
@@ -64,24 +77,53 @@ def generate(path, side):
 
 def measure(way, path, weights):
     """Restore one image in this process: seconds, megapixels a second and the peak of the memory in MB."""
-    from restore_module import files
-
-    model = networkfile.load_model(networkfile.find_weights(weights)[0])
-    Image.MAX_IMAGE_PIXELS = None
-    began = time.perf_counter()
-    if way == "blocks":
-        with tempfile.TemporaryDirectory() as out:
-            files.restore_files([path], out, model.predict_on_batch, "sr_x4", files.Options(allow_large=True))
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    model_path, card = networkfile.find_weights(weights)
+    if way == "restore":
+        predict = networkfile.load_predict(model_path, card)
     else:
-        image = tilefile.read_image(path)
-        tilefile.write_image(Path(path).with_name("whole.png"), networkfile.restore_tiles(model, image[None])[0])
-    seconds = time.perf_counter() - began
+        predict = partial(networkfile.predict, networkfile.load_model(model_path))
+    if way == "before":
+        blocks.block_of, blocks.plan_blocks = lambda *_: BLOCK_BEFORE, plan_blocks_before
+    Image.MAX_IMAGE_PIXELS = None
+    began, began_cpu = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as out:
+        if way == "whole":
+            image = tilefile.read_image(path)
+            height, width = (-(-side // networkfile.SIZE_MULTIPLE) * networkfile.SIZE_MULTIPLE
+                             for side in image.shape[:2])
+            padding = ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))
+            restored = predict(np.pad(image, padding, "symmetric")[None].astype(np.float32) / 255)[0]
+            restored = restored[: image.shape[0], : image.shape[1]]
+            tilefile.write_image(Path(out) / "a.png", np.rint(255 * restored.clip(0, 1)).astype(np.uint8))
+        else:
+            files.restore_files([path], out, lambda: predict, "sr_x4", files.Options(allow_large=True),
+                                card["reach"] if way == "restore" else None)
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
     with Image.open(path) as image:
         megapixels = image.width * image.height / 1e6
     return {
-        "seconds": round(seconds, 1), "megapixels_per_second": round(megapixels / seconds, 3),
+        "seconds": round(seconds, 1), "cpu_seconds": round(cpu_seconds, 1),
+        "megapixels_per_cpu_second": round(megapixels / cpu_seconds, 3),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6),
     }
+
+
+BLOCK_BEFORE = 384
+
+
+def plan_blocks_before(length, reach, block):
+    """Return what `blocks.plan_blocks` did: blocks of one size at a fixed step, the last one wherever it ends."""
+    if length <= block:
+        return [(0, np.ones(length, np.float32))]
+    starts = [*range(0, length - block, block - 2 * reach - blocks.BLEND), length - block]
+    places = np.arange(length)
+    ramps = [np.clip((places - (right + left + block) / 2 + blocks.BLEND / 2 + 1) / (blocks.BLEND + 1), 0, 1)
+             for left, right in pairwise(starts)]
+    weights = [up - down for up, down in pairwise([np.ones(length), *ramps, np.zeros(length)])]
+    return [(start, weight[start : start + block].astype(np.float32))
+            for start, weight in zip(starts, weights, strict=True)]
 
 
 if __name__ == "__main__":

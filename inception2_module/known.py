@@ -1,0 +1,53 @@
+"""What is known of a network: its card in weights/, or the configuration beside its training. Standard library only."""
+
+import math
+from dataclasses import fields
+
+import util
+from inception2_module.experiments import Experiment
+
+
+def read_known(path, mend):
+    """Read a card or a configuration: {} where there is none.
+
+    path : path of a JSON file
+    mend : str, ends the sentence of the `util.UserError` that one which is damaged or was changed by hand raises
+    """
+    if not path.exists():
+        return {}
+    known = util.read_json(path)
+    try:
+        trouble = _find_trouble(known)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        trouble = f"it holds something else than it should ({error})"
+    if trouble:
+        raise util.UserError(f"{path} is damaged or was changed by hand, {trouble}: {mend}")
+    return known
+
+
+def _find_trouble(known):
+    """Return what is wrong, or None."""
+    if not isinstance(known, dict) or not {"dataset", "task", "n_train"} <= known.keys():
+        return "it is not what a training has written"
+    for field in fields(Experiment):
+        value, types = known.get(field.name), (int, float) if field.type is float else field.type
+        if value is None:  # of a network of which that is not known
+            continue
+        if isinstance(value, bool) or not isinstance(value, types):
+            return f"its {field.name} is {value!r}"
+        if value < 0 if isinstance(value, int | float) else not util.is_plain_name(value):
+            return f"its {field.name} is {value!r}"
+    if known["n_train"] == 0 or known.get("n_updates") == 0:
+        return "it names no tiles or no updates"
+    if known.get("range") is not None:
+        low, high = known["range"]
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            return f"its range is {known['range']!r}"
+    settings = known.get("recipe_settings")
+    if settings is not None and settings["n_updates"] < 1:
+        return "its recipe has no updates"
+    if "reach" in known and not 0 <= known["reach"] <= 192:  # what blocks.measure_reach can find
+        return f"its reach is {known['reach']!r}"
+    if "onnx" in known and not isinstance(known["onnx"]["sha256"], str):
+        return "it has no SHA-256 of its graph"
+    return None

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from inception2_module import fasternetwork, lastlayers, networks, onnxgraph
+from inception2_module.backend import keras, layers
+from inception2_module.experiments import NETWORKS
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+
+def random_weights(model, scale=1.0):
+    """Weights that keep the size of what goes through, so that every layer matters."""
+    rng = np.random.default_rng(0)
+    model.set_weights([
+        np.abs(rng.normal(1, 0.1, w.shape)) if w.ndim == 1 and "batch" in v.path
+        else rng.normal(0, scale / np.sqrt(np.prod(w.shape[:-1]) or 1), w.shape)
+        for w, v in zip(model.get_weights(), model.weights, strict=True)
+    ])
+    return model
+
+
+def run(model, image):
+    session = onnxruntime.InferenceSession(onnxgraph.build(model).SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    return session.run(None, {"degraded": image})[0]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_gives_the_same_output(name):
+    model = random_weights(networks.build_model(name, 8, 0.0))
+    image = np.random.default_rng(1).random((2, 48, 64, 3), np.float32)
+    expected = model.predict_on_batch(image)
+    assert np.abs(expected - image).max() > 0.01
+    np.testing.assert_allclose(run(model, image), expected, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_restored_with_to_the_same_output(name):
+    model = random_weights(networks.build_model(name, 8, 0.0))
+    faster = fasternetwork.faster(model)
+    for size in ((1, 48, 64, 3), (2, 16, 80, 3)):
+        image = np.random.default_rng(1).random(size, np.float32)
+        expected = model.predict_on_batch(image)
+        np.testing.assert_allclose(faster.predict_on_batch(image), expected,
+                                   atol=2e-6 * max(1, np.abs(expected).max()))
+
+
+def test_a_network_without_strides_takes_odd_sides():
+    model = random_weights(networks.build_model("srcnn535", 8, 0.0))
+    image = np.random.default_rng(1).random((1, 17, 23, 3), np.float32)
+    np.testing.assert_allclose(run(model, image), model.predict_on_batch(image), atol=1e-5)
+    np.testing.assert_allclose(fasternetwork.faster(model).predict_on_batch(image), model.predict_on_batch(image),
+                               atol=2e-6)
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 4, 5, 6, 9, 12])
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_a_transposed_convolution_by_a_plain_one(kernel, stride):
+    if kernel < stride:
+        pytest.skip("then pixels have no input at all")
+    x = keras.Input((None, None, 5))
+    layer = layers.Conv2DTranspose(3, kernel, stride, padding="same")
+    model = keras.Model(x, layer(x))
+    image = np.random.default_rng(0).random((1, 6, 7, 5), np.float32)
+    weights = lastlayers.of_transposed(np.asarray(layer.kernel), stride)
+    output = np.asarray(keras.ops.conv(image, weights, 1, "same"))
+    height, width = image.shape[1:3]
+    output = output.reshape(height, width, stride, stride, 3).transpose(0, 2, 1, 3, 4)
+    output = output.reshape(height * stride, width * stride, 3)
+    np.testing.assert_allclose(output, model.predict_on_batch(image)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+def test_a_plain_convolution_by_one_of_stride_2(kernel):
+    x = keras.Input((None, None, 5))
+    layer = layers.Conv2D(3, kernel, padding="same")
+    model = keras.Model(x, layer(x))
+    image = np.random.default_rng(0).random((1, 6, 8, 5), np.float32)
+    output = np.asarray(keras.ops.conv(image, lastlayers.of_plain(np.asarray(layer.kernel)), 2, "same"))
+    output = output.reshape(3, 4, 2, 2, 3).transpose(0, 2, 1, 3, 4).reshape(6, 8, 3)
+    np.testing.assert_allclose(output, model.predict_on_batch(image)[0], atol=1e-6)
+
+
+def test_a_layer_without_translation_is_named():
+    x = keras.Input((None, None, 3))
+    with pytest.raises(onnxgraph.UnknownLayerError, match="odd is a LayerNormalization"):
+        onnxgraph.build(keras.Model(x, layers.LayerNormalization(name="odd")(x)))
+    with pytest.raises(onnxgraph.UnknownLayerError, match="activation gelu"):
+        onnxgraph.build(keras.Model(x, layers.Conv2D(3, 3, padding="same", activation="gelu")(x)))
