@@ -417,8 +417,8 @@ def mismatch_block(measured):
     return _table(heads, rows) + (
         "\n\n- PSNR of the input and gain of the network of weights/ in dB, on test tiles of Mars and on crops of "
         "photographs. Warned of: part of the images that get a sentence, behind the stroke of the small ones with "
-        f"`--enlarge` ({sets}; gray ones for microscopy). Should be: {MISSING} where it is in between, or not looked for. "
-        "An image that equals its target counts as 100 dB."
+        f"`--enlarge` ({sets}; gray ones for microscopy). Should be: {MISSING} where it is in between, or not looked "
+        "for. An image that equals its target counts as 100 dB."
     )
 
 
