@@ -70,7 +70,11 @@ def warn(picture, task, enlarge, set_range=None):
         noise, trained = (f"{value * DATA_RANGE:.0f}" if is_8_bit else f"{value:.0%} of the range"
                           for value in (found.noise, found.trained))
         of = trained if found.trained else "none"
-        return f"noise of about {noise} is estimated, the network was trained for {of}: expect harm"
+        if found.kind == "much noise" and found.trained:
+            what = "some of it to stay"
+        else:
+            what = "lost detail" if found.noise > found.trained / 3 and found.trained else "harm"
+        return f"noise of about {noise} is estimated, the network was trained for {of}: expect {what}"
     if found.kind == "enlarged":
         return f"nothing finer than {task.scale} pixels is seen: if it has been enlarged already, leave out --enlarge"
     if task.scale:

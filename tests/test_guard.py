@@ -100,6 +100,8 @@ def test_the_sentence_says_what_was_found_and_what_was_trained_for():
     assert warn(small(10), "sr_x4", enlarge=True) == said.format(10, "none")
     deep = noisy(scene(n_channels=1), 25).astype(np.uint16) * 16
     assert warn(deep, "noise_s1600", set_range=(0, 4095)) == said.format("11% of the range", "39% of the range")
+    assert warn(noisy(scene(), 30)).endswith("expect lost detail")
+    assert warn(noisy(scene(), 130)).endswith("expect some of it to stay")
     assert "enlarged already" in warn(enlarged(small()), "sr_x4", enlarge=True)
     assert "--enlarge is for small images" in warn(scene(), "sr_x4")
     assert warn(scene(), None) is None

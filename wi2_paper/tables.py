@@ -402,12 +402,15 @@ def mismatch_block(measured):
     """What a network does to inputs that are not those of its training, and how often restore warns of them."""
     if not measured:
         return "No result yet."
-    rows = []
-    for name, row in measured["rows"].items():
+    rows, inputs = [], measured["rows"]
+    for name, row in inputs.items():
+        if name.replace(" --enlarge", "") in inputs and "--enlarge" in name:
+            continue  # it stands in the row without
+        small = inputs.get(name.replace("sr_x4,", "sr_x4 --enlarge,")) if name.startswith("sr_x4,") else None
         gains = [row.get("gains", {}).get(key) for key in ("mars", "photographs")]
         rows.append([
             name, *(f"{found['input']:.2f}, {found['gain']['mean']:+.2f}" if found else MISSING for found in gains),
-            *(f"{row['warned'][key]:.0%}" for key in measured["n"]),
+            *(" / ".join(f"{one['warned'][key]:.0%}" for one in (row, small) if one) for key in measured["n"]),
             {True: "yes", False: "no", None: MISSING}[row["wrong"]],
         ])
     sets = ", ".join(f"{n} {key}" for key, n in measured["n"].items())
@@ -415,9 +418,9 @@ def mismatch_block(measured):
              *(f"warned of, {key}" for key in measured["n"]), "it should be"]
     return _table(heads, rows) + (
         "\n\n- PSNR of the input and gain of the network of weights/ in dB, on test tiles of Mars and on crops of "
-        "photographs; for `--enlarge` the gain is that of the row without it. Warned of: part of the images that get a "
-        f"sentence ({sets}; gray ones for microscopy). Should be: {MISSING} where it is in between, or not looked for. "
-        "An image that equals its target counts as 100 dB."
+        "photographs. Warned of: part of the images that get a sentence, behind the stroke of the small ones with "
+        f"`--enlarge` ({sets}; gray ones for microscopy). Should be: {MISSING} where it is in between, or not looked "
+        "for. An image that equals its target counts as 100 dB."
     )
 
 
