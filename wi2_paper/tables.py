@@ -17,10 +17,11 @@ from matplotlib.figure import Figure
 
 import util
 from inception2_module import evaluation, experiments
-from inception2_module.experiments import ADAPT, NETWORKS, RECIPES
+from inception2_module.experiments import NETWORKS, RECIPES
 from inception2_module.known import read_known
 from wi2_paper import checking, matrix
 from wi2_paper.matrix import (
+    ADAPTED,
     BETTER,
     BUDGET,
     CELLS,
@@ -74,7 +75,9 @@ def result_names():
     """Return the experiments of the matrix and other measurements: nothing of a user's own data."""
     chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
     measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch")
-    return [*(experiment.name for experiment in chosen), *(_unseen_by(*cell) for cell in CELLS), *measured]
+    chosen += [matrix.adapted("elevation", "sr_x4", n, draw) for n, draws in ADAPTED.items() for draw in range(draws)]
+    unseen = [_unseen_by(*cell) for cell in (*CELLS, ("elevation", "sr_x4"))]
+    return [*(experiment.name for experiment in chosen), *unseen, *measured]
 
 
 def read_cards(directory):
@@ -249,21 +252,27 @@ def _n(dataset, n):
 def photographs_block(results):
     """What photographs are worth, and ten or a hundred tiles beside them: gains over the input, one row a cell."""
     rows = []
-    for dataset, task in CELLS:
+    elevation = matrix.OWN["elevation"]
+    for dataset, task in (*CELLS, ("elevation", "sr_x4")):
         cell = {"dataset": dataset, "task": task}
-        own = [find_draws(results, recipe="fewdata", n_train=n, **cell) for n in (10, 100)]
+        of_set = elevation if dataset == "elevation" else [e for e in _matrix() if e.recipe == "fewdata"]
+        model = BETTER if dataset == "elevation" else PAPER
+
+        def found(experiments, n, model, cell=cell):
+            wanted = cell | {"model": model, "n_train": n}
+            return [results[e.name] for e in experiments if e.name in results and wanted.items() <= vars(e).items()]
+
         seen_none = [result for result in [results.get(_unseen_by(dataset, task))] if result]
-        starts = [find_draws(results, recipe=ADAPT, model=PHOTO_NETWORKS[STARTS[task]].model, n_train=n, **cell)
-                  for n in (10, 100)]
-        known = own[0] or own[1] or seen_none
-        for group in _groups([result for found in (*own, seen_none, *starts) for result in found], dataset):
-            best = known and _best_without(known, group)
-            without = known and evaluation.cell_gain(known, method=best, group=group)
-            rows.append([
-                _named(f"{DATASETS[dataset]} {TASKS[task]}", group),
-                f"{without['mean']:+.2f} ({CLASSICAL[best]})" if known else MISSING,
-                *(over_input(found, group) for found in (*own, seen_none, *starts)),
-            ])
+        adapted = [matrix.adapted(dataset, task, n, draw) for n, n_draws in ADAPTED.items() for draw in range(n_draws)]
+        columns = [*(found(of_set, n, model) for n in (10, 100)), seen_none,
+                   *(found(adapted, n, PHOTO_NETWORKS[STARTS[task]].model) for n in (10, 100))]
+        known = next(filter(None, columns), None)
+        for group in _groups([result for column in columns for result in column], dataset) if known else ():
+            best = _best_without(known, group)
+            without = evaluation.cell_gain(known, method=best, group=group)
+            rows.append([_named(f"{DATASETS.get(dataset, dataset)} {TASKS[task]}", group),
+                         f"{without['mean']:+.2f} ({CLASSICAL[best]})",
+                         *(over_input(column, group) for column in columns)])
     heads = ["gain over the input, dB", "best without a network", "10 own tiles", "100 own tiles", "photographs only",
              "photographs, then 10 tiles", "photographs, then 100 tiles"]
     return _table(heads, rows)
