@@ -160,6 +160,7 @@ ABSURD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ABSURD.values(), ids=ABSURD)
 def test_an_absurd_configuration_is_refused_before_memory_is_taken(good, tmp_path, change):
     path = with_config(good, tmp_path / "model.keras", change)
