@@ -76,7 +76,7 @@ def result_names():
     chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
     measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch")
     chosen += [matrix.adapted("elevation", "sr_x4", n, draw) for n, draws in ADAPTED.items() for draw in range(draws)]
-    unseen = [_unseen_by(*cell) for cell in (*CELLS, ("elevation", "sr_x4"))]
+    unseen = [_unseen_by(*cell) for cell in _started()]
     return [*(experiment.name for experiment in chosen), *unseen, *measured]
 
 
@@ -253,7 +253,7 @@ def photographs_block(results):
     """What photographs are worth, and ten or a hundred tiles beside them: gains over the input, one row a cell."""
     rows = []
     elevation = matrix.OWN["elevation"]
-    for dataset, task in (*CELLS, ("elevation", "sr_x4")):
+    for dataset, task in _started():
         cell = {"dataset": dataset, "task": task}
         of_set = elevation if dataset == "elevation" else [e for e in _matrix() if e.recipe == "fewdata"]
         model = BETTER if dataset == "elevation" else PAPER
@@ -276,6 +276,11 @@ def photographs_block(results):
     heads = ["gain over the input, dB", "best without a network", "10 own tiles", "100 own tiles", "photographs only",
              "photographs, then 10 tiles", "photographs, then 100 tiles"]
     return _table(heads, rows)
+
+
+def _started():
+    """The cells of which there is a network of photographs to start from."""
+    return [cell for cell in (*CELLS, ("elevation", "sr_x4")) if cell[1] in STARTS]
 
 
 def _unseen_by(dataset, task):
