@@ -13,6 +13,8 @@ from inception2_module import adapting, networkfile, networks, scores, training
 from inception2_module.experiments import arguments, with_recipe
 from inception2_module.tileset import Tiles
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 OPTIONS = ["--n-updates", "4", "--n-train", "6"]
 
 

@@ -14,6 +14,8 @@ from download_module import tilefile
 from inception2_module import networkfile
 from restore_module import blocks
 
+pytestmark = pytest.mark.slow  # both engines start
+
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in networkfile.WEIGHTS.glob("*.json"))
 
@@ -28,7 +30,6 @@ def test_both_engines_give_the_same_output(name):
     np.testing.assert_allclose(predict(image), networkfile.predict(model, image), atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_card_says_how_far_its_network_sees(name):
     path, card = networkfile.find_weights(name)

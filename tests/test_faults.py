@@ -19,6 +19,8 @@ import inception2
 import util
 from download_module import tilefile
 
+pytestmark = pytest.mark.slow  # each starts commands
+
 ROOT = Path(__file__).parents[1]
 SMALL = ("--dataset", "sample", "--n-train", "4", "--n-test", "2", "--tasks", "sr_x4")
 N_LARGEST = 50_000  # bytes of a file that ulimit allows
@@ -173,7 +175,6 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, number, write)
 TRAIN = ("--dataset", "tiny", "--n-train", "12", "--width", "4", "--n-updates", "2", "--batch-size", "1")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 @pytest.mark.parametrize("folder", ["runs", "results", "assets", "outputs"])
 def test_a_full_disk_in_each_folder_is_said_and_the_next_run_mends_it(workplace, monkeypatch, capfd, folder, number):
@@ -220,14 +221,12 @@ def test_mutated_images_are_used_or_counted(tmp_path, monkeypatch):
     assert (series["tried"], series["lost"]) == (48, 0)
 
 
-@pytest.mark.slow
 def test_mutated_images_are_restored_or_have_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "N_RESTORE", 48)
     [series] = faults.fuzz_restore(tmp_path)
     assert (series["tried"], series["lost"]) == (48, 0)
 
 
-@pytest.mark.slow
 def test_a_killed_download_py_goes_on(tmp_path, monkeypatch):
     command = faults.COMMANDS["download.py"][1]
     monkeypatch.setattr(faults, "COMMANDS", {"download.py": (4, command)})
@@ -235,7 +234,6 @@ def test_a_killed_download_py_goes_on(tmp_path, monkeypatch):
     assert (series["tried"], series["lost"]) == (4, 0)
 
 
-@pytest.mark.slow
 def test_a_killed_download_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "N_FETCH", 4)
     [series] = faults.kill_fetch(tmp_path)

@@ -15,6 +15,8 @@ import util
 from inception2_module import networkfile, networks
 from inception2_module.backend import keras
 
+pytestmark = pytest.mark.slow  # each loads networks
+
 ROOT = Path(__file__).parents[1]
 MEMORY = 200_000_000  # bytes that a refusal may take beside those of Keras
 
@@ -160,7 +162,6 @@ ABSURD = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("change", ABSURD.values(), ids=ABSURD)
 def test_an_absurd_configuration_is_refused_before_memory_is_taken(good, tmp_path, change):
     path = with_config(good, tmp_path / "model.keras", change)

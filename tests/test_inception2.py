@@ -18,6 +18,8 @@ from inception2_module import batches, drawing, networkfile
 from inception2_module.backend import keras
 from inception2_module.experiments import Experiment
 
+pytestmark = pytest.mark.slow  # networks are trained and measured
+
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = ["--dataset", "tiny", "--n-train", "12", "--width", "4", "--n-updates", "4"]
 NAME = replace(Experiment(), dataset="tiny", n_train=12, width=4, n_updates=4).name
@@ -284,7 +286,6 @@ def test_a_terminal_sees_the_same_status(workplace):
     assert done.stderr.startswith("inception2.py: error: there is no data set absent in datasets")
 
 
-@pytest.mark.slow
 def test_a_quiet_start_says_why_it_fails(workplace):
     command = [sys.executable, str(ROOT / "inception2.py"), *ARGUMENTS]
     environment = os.environ | {"KERAS_BACKEND": "no_such_backend"}
@@ -309,7 +310,6 @@ def test_the_samples_put_each_method_in_its_own_column():
     assert [value for value in dict.fromkeys(middle.tolist()) if value in (40, 80, 120)] == [40, 80, 120]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [
     ["evaluate", NAME], ["export", "tflite", "--weights", NAME], ["restore", "a.png", "--weights", NAME],
 ])

@@ -8,6 +8,8 @@ from download_module.degrade import LANCZOS, degrade, downscale, upscale
 from inception2_module import classical, learned_filters, scores
 from inception2_module.tileset import Tiles
 
+pytestmark = pytest.mark.slow  # filters are learned
+
 
 def random_tiles(n, size=48, seed=0):
     """Smooth colours of middle gray, so that nothing is clipped."""

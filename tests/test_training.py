@@ -20,6 +20,8 @@ from inception2_module.backend import keras
 from inception2_module.experiments import Recipe, with_recipe
 from inception2_module.tileset import Tiles
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 ROOT = Path(__file__).parents[1]
 TINY = with_recipe("paper", dataset="tiny", n_train=12, n_updates=12, width=4)
 # Planted pairs are of no degradation that could be made anew.
@@ -79,7 +81,6 @@ def test_noise_in_data_is_of_one_size_in_all_crops():
     np.testing.assert_allclose((degraded - target).std(axis=(1, 2, 3)), 0.01, rtol=0.05)
 
 
-@pytest.mark.slow
 def test_flat_tiles_of_a_wide_range_are_learned(tmp_path):
     few = replace(FEW, recipe="fewdata", n_updates=60, width=8, model="inception_unet_halved")
     model = training.train(few, heights(), heights(), tmp_path, "data")
@@ -198,7 +199,6 @@ def test_training_learns_the_planted_relation(tmp_path):
     assert scores.psnr_of_mse(scores.mse(tiles.target, restored)).min() > 17
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["paper", "fewdata", FEW.recipe])
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe):
     # What is compared: the last weights of `fewdata`, which stays near the identity here, the best ones of the third.
@@ -230,7 +230,6 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe)
     assert recipe == "fewdata" or len({line["psnr"] for line in logs[0]}) > 1
 
 
-@pytest.mark.slow
 def test_sigkill_at_any_moment_changes_no_weight(workplace):
     command = [sys.executable, str(ROOT / "inception2.py"), "--dataset", "tiny", "--n-train", "12", "--width", "4",
                "--n-updates", "400", "--recipe", "paper"]
@@ -253,7 +252,6 @@ def test_sigkill_at_any_moment_changes_no_weight(workplace):
     assert_same(resumed, weights(workplace / "runs" / name))
 
 
-@pytest.mark.slow
 def test_few_data_training_never_ends_below_its_input(tmp_path):
     """The untouched input is a candidate: an absurd learning rate leaves the network the identity."""
     experiment = replace(FEW, learning_rate=1e4, n_updates=4)
@@ -263,7 +261,6 @@ def test_few_data_training_never_ends_below_its_input(tmp_path):
     assert util.read_json(tmp_path / "trained.json")["chosen_update"] == 0
 
 
-@pytest.mark.slow
 def test_a_network_that_returns_its_input_is_said_during_training(tmp_path, capfd):
     tiles = pair(size=64)
     untouched = Tiles(tiles.degraded, tiles.degraded)
@@ -273,7 +270,6 @@ def test_a_network_that_returns_its_input_is_said_during_training(tmp_path, capf
     assert "the network returns its input" not in "".join(capfd.readouterr())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("keep_last", [False, True])
 def test_few_data_training_leaves_the_identity_and_keeps_the_chosen_average(tmp_path, monkeypatch, keep_last):
     monkeypatch.setattr(training, "last_is_as_good", lambda last, best, best_is_input: keep_last)
@@ -310,14 +306,12 @@ def test_of_one_validation_tile_the_best_weights_are_kept():
     assert training.last_is_as_good(best, best, best_is_input=False)
 
 
-@pytest.mark.slow
 def test_another_seed_gives_other_weights(tmp_path):
     for seed in (0, 1):
         training.train(replace(TINY, seed=seed, n_updates=2), pair(), pair(2), tmp_path / str(seed), "data")
     assert (weights(tmp_path / "0")[0] != weights(tmp_path / "1")[0]).any()
 
 
-@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
     training.train(replace(TINY, n_updates=3), pair(), pair(2), tmp_path, "data")
     (tmp_path / "config.json").unlink()
@@ -367,7 +361,6 @@ def test_a_resumed_run_keeps_one_tensorboard_log(tmp_path):
     assert steps == [json.loads(line)["update"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
 def test_a_stop_between_the_last_files_is_made_good(tmp_path):
     for name in ("model.keras", "trained.json"):
         training.train(TINY, pair(), pair(2), tmp_path, "data")
@@ -461,7 +454,6 @@ def test_a_broken_model_file_is_one_sentence(tmp_path, content):
         networkfile.load_model(tmp_path / "model.keras")
 
 
-@pytest.mark.slow
 def test_several_devices_of_one_host_share_each_batch(tmp_path):
     """Keras's data parallelism on two CPU devices of JAX gives the weights of one device."""
     script = tmp_path / "script.py"

@@ -10,6 +10,8 @@ from inception2_module.experiments import ABLATION, NETWORKS, Experiment
 from wi2_paper import tables, unseen
 from wi2_paper.matrix import BETTER, equal_seconds, matrix
 
+pytestmark = pytest.mark.slow  # networks are trained
+
 ROOT = Path(__file__).parents[1]
 
 
