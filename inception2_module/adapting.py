@@ -55,7 +55,7 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
     def train(name, train_tiles, validation_tiles, folder, choose):
         if name == "start":
             return start
-        print(f"{folder.replace('-', ', ')}: {experiments[name].n_updates:,} updates", flush=True)
+        print(f"{folder}: {experiments[name].n_updates:,} updates", flush=True)
         model = training.train(experiments[name], train_tiles, validation_tiles, run_dir / folder, data_id, choose)
         seconds.append(util.read_json(run_dir / folder / "trained.json")["seconds_train"])
         return model
@@ -67,7 +67,7 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
     for number, fold in enumerate(folds if len(tiles) <= N_ALL_FOLDS else folds[:1]):
         judged = tiles.take(fold[:N_JUDGING])
         seen = tiles.take([i for i in range(len(tiles)) if i not in fold])
-        models = [train(name, seen, judged, f"fold{number}-{name}", False) for name in names]
+        models = [train(name, seen, judged, f"fold{number + 1}-{name}", False) for name in names]
         restored = [networkfile.restore_tiles(model, judged.degraded, judged.kind) for model in models]
         products.append(error_products(judged.target, restored))
         inputs.append(scores.psnr(judged.target, judged.degraded, judged.kind))
@@ -82,6 +82,8 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
         weights = {name: round(float(weight), 3) for name, weight in zip(names, chosen, strict=True) if weight}
         alone = scores.psnr_of_mse(np.diagonal(products, axis1=1, axis2=2), tiles.kind.data_range).mean(axis=0)
         gains = dict(zip(names, (alone - np.concatenate(inputs).mean()).round(3).tolist(), strict=True))
+        print(f"gain on tiles held out: {', '.join(f'{name} {gain:+.2f} dB' for name, gain in gains.items())}; taken: "
+              f"{' + '.join(f'{weight:g} {name}' for name, weight in weights.items())}", flush=True)
     model = networks.blend([train(name, *sides, name, True) for name in weights], list(weights.values()))
     networkfile.save_model(model, model_path)
     util.write_json(trained_path, {

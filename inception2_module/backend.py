@@ -4,6 +4,7 @@ It is started quietly, and so that its operations repeat exactly. TensorFlow rep
 that a machine has no GPU; whatever is said there during the start is shown only if the start fails.
 """
 
+import logging
 import os
 import tempfile
 
@@ -27,6 +28,8 @@ with (
         os.write(_stderr, messages.read())
         raise
 
+# Where several networks run one after the other TensorFlow warns that the graph of each is made anew.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 layers, ops = keras.layers, keras.ops
 
 

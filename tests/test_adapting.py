@@ -36,10 +36,11 @@ def started(tmp_path_factory):
     return place, start
 
 
-def test_the_start_gives_network_and_task_and_its_name(started, monkeypatch):
+def test_the_start_gives_network_and_task_and_its_name(started, monkeypatch, capsys):
     place, start = started
     monkeypatch.chdir(place)
     assert run("--start", start, "--dataset", "mine", *OPTIONS) == 0
+    assert "gain on tiles held out: start " in capsys.readouterr().out
     (path,) = (place / "results").glob("mine-*.json")
     result = util.read_json(path)
     assert path.stem == result["name"] and f"start_{start}" in path.stem
