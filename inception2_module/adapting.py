@@ -1,8 +1,8 @@
 """Start from a trained network and a few tiles of one's own: adapt it, train from nothing beside it, blend what helps.
 
-Which of the three is best depends on how near the start's images are to one's own: ten Mars tiles add nothing to a
-network that has seen thousands of photographs, and ten elevation maps are worth more than all of them. So the n tiles
-themselves say it: each is restored by networks that have not seen it (folds by source image), and the weights of a
+Which of the three is best depends on how near the start's images are to one's own: ten Mars tiles add little to a
+network that has seen thousands of photographs, and ten elevation tiles are worth more than all of them. So the n tiles
+themselves say it: each is restored by networks that have not seen it (folds by scene), and the weights of a
 blend of the outputs are chosen for the best mean PSNR (stacking: Wolpert, Neural Networks 5(2), 1992; Breiman, Machine
 Learning 24, 1996). The start alone is one of the blends, and own tiles alone another.
 """
@@ -29,7 +29,7 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
     Parameters
     ----------
     experiment : experiments.Experiment with `start`
-    tiles : tileset.Tiles, all that the run may look at, of two source images or more
+    tiles : tileset.Tiles, all that the run may look at
     sides : (tileset.Tiles, tileset.Tiles), those of them to train on and those that validate, as for `training.train`
     run_dir : path
         Gets config.json, model.keras, trained.json (also with the weights of the blend, and the gain of each network
@@ -40,6 +40,11 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
     -------
     keras.Model, the start, another network or a blend of two or three; where the start has been trained on the same
         data set, the adapted one
+
+    Raises
+    ------
+    util.UserError
+        When all tiles show one scene, so that none can be held out; and as `training.train`.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     training.claim(run_dir, experiment, tiles.kind, data_id)
@@ -64,6 +69,9 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
     folds = folds_of(tiles.scenes)
     if known["dataset"] == experiment.dataset:  # the start may have seen any of the tiles: no fold can judge it
         names, folds = ["adapted"], []
+    elif len(folds) == 1:
+        raise util.UserError(f"the {len(tiles)} tiles show one scene, and none can be held out to judge the start: "
+                             "take more of them, --n-train")
     for number, fold in enumerate(folds if len(tiles) <= N_ALL_FOLDS else folds[:1]):
         judged = tiles.take(fold[:N_JUDGING])
         seen = tiles.take([i for i in range(len(tiles)) if i not in fold])
@@ -94,9 +102,9 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
 
 
 def folds_of(scenes):
-    """Part tiles by source: list of up to `N_FOLDS` lists of indices; each source is in one of them."""
-    sources = list(dict.fromkeys(scenes))
-    folds = [[i for i, scene in enumerate(scenes) if scene in sources[fold::N_FOLDS]] for fold in range(N_FOLDS)]
+    """Part tiles by scene: list of up to `N_FOLDS` lists of indices; each scene is in one of them."""
+    numbers = list(dict.fromkeys(scenes))
+    folds = [[i for i, scene in enumerate(scenes) if scene in numbers[fold::N_FOLDS]] for fold in range(N_FOLDS)]
     return [fold for fold in folds if fold]
 
 

@@ -92,7 +92,7 @@ def test_the_command_of_an_experiment_with_a_start_is_one_that_is_taken():
     assert "--start" not in arguments(replace(experiment, start=None))
 
 
-def test_folds_hold_out_whole_sources_once_each():
+def test_folds_hold_out_whole_scenes_once_each():
     scenes = (0, 0, 1, 2, 2, 2, 3, 4, 4, 5)
     folds = adapting.folds_of(scenes)
     assert sorted(i for fold in folds for i in fold) == list(range(10))
@@ -100,6 +100,16 @@ def test_folds_hold_out_whole_sources_once_each():
     held_out = [{scenes[i] for i in fold} for fold in folds]
     assert all(not a & b for a in held_out for b in held_out if a is not b)
     assert len(adapting.folds_of((7, 8, 8))) == 2
+    assert len(adapting.folds_of((7, 7))) == 1
+
+
+def test_tiles_of_one_scene_cannot_judge_a_start(started, monkeypatch, capsys):
+    """Two source images of one Martian day are one scene: nothing is left to train on where it is held out."""
+    place, start = started
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(adapting, "folds_of", lambda scenes: [list(range(len(scenes)))])
+    assert run("--start", start, "--dataset", "mine", "--n-train", 4, "--n-updates", 3) == 2
+    assert "show one scene" in capsys.readouterr().err
 
 
 def tiles_with_errors(*errors):

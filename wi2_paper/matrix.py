@@ -1,6 +1,6 @@
 """The experiments of the tables, the most telling first. No Keras in here."""
 
-from inception2_module.experiments import NETWORKS, RECIPES, Experiment, with_recipe
+from inception2_module.experiments import ADAPT, NETWORKS, RECIPES, Experiment, with_recipe
 
 CELLS = tuple((dataset, task) for dataset in ("mars", "div2k") for task in ("sr_x4", "sr_x8", "noise_s64"))
 OTHER_TASKS = ("defocus_r3",)  # of Mars, each once
@@ -29,7 +29,7 @@ STARTS = {"sr_x4": "photo_sr_x4"}
 def adapted(dataset, task, n, draw=0):
     """Return the experiment that adapts a network of photographs to n tiles."""
     start = STARTS[task]
-    return with_recipe("adapt", dataset=dataset, task=task, model=PHOTO_NETWORKS[start].model, n_train=n, draw=draw,
+    return with_recipe(ADAPT, dataset=dataset, task=task, model=PHOTO_NETWORKS[start].model, n_train=n, draw=draw,
                        seed=draw, start=start)
 
 
