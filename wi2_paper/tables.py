@@ -23,9 +23,11 @@ from wi2_paper import checking, matrix
 from wi2_paper.matrix import (
     ADAPTED,
     BETTER,
+    BRANCHES,
     BUDGET,
     CELLS,
     CURVE,
+    N_BRANCHES,
     N_MAX,
     OTHER_TASKS,
     PHOTO_NETWORKS,
@@ -101,7 +103,7 @@ def pages(results, cards):
         "gains over the best without a network": gains_block(results, over_best), "draws": draws_block(results),
         "photographs": photographs_block(results),
         "remarks": remarks_block(results), "other damage": damage_block(results), "scores": scores_block(results),
-        "networks": networks_block(results),
+        "networks": networks_block(results), "branches": branches_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
     }}
 
@@ -463,6 +465,29 @@ def networks_block(results):
     )
 
 
+def branches_block(results):
+    """What a branch of the paper's network is worth: the whole one, the one without it, and their difference."""
+    heads, rows = branches_rows(results)
+    return _lay_out(heads, rows) + (
+        f"\n\n- Mars, recipe paper, {round(BUDGET * RECIPES['paper'].n_updates):,} updates: gain over the input in dB, "
+        f"and the whole network over the one without the branch. {MISSING} has not been run yet."
+    )
+
+
+def branches_rows(results):
+    """Return (heads, rows) of what a branch is worth; a row is there before its results are."""
+    rows = []
+    for task, model in BRANCHES.items():
+        branch, = set(NETWORKS[PAPER].options["branches"]) - set(NETWORKS[model].options["branches"])
+        cells = {n: [find_draws(results, dataset="mars", task=task, recipe="paper", n_train=n, model=name)
+                     for name in (PAPER, model)] for n in N_BRANCHES}
+        for group in _groups([result for pair in cells.values() for cell in pair for result in cell], "mars"):
+            rows += [[_named(TASKS[task], group), branch, f"{n:,}", over_input(whole, group),
+                      over_input(without, group), _difference(whole, without, group)]
+                     for n, (whole, without) in cells.items()]
+    return ["task", "branch", "n", "whole network", "without the branch", "what the branch gives"], rows
+
+
 def models_block():
     """The networks of `--model`."""
     return _table(["`--model`", "branches that are summed, or its source", "parameters"], [
@@ -567,8 +592,13 @@ def _table(heads, rows, n_labels=1):
     if not rows:
         return "No result yet."
     kept = [i for i in range(len(heads)) if i < n_labels or {row[i] for row in rows} != {MISSING}]
-    lines = [f"| {' | '.join(line[i] for i in kept)} |" for line in (heads, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(kept), *lines[1:]])
+    heads, *rows = ([line[i] for i in kept] for line in (heads, *rows))
+    return _lay_out(heads, rows)
+
+
+def _lay_out(heads, rows):
+    head, *lines = (f"| {' | '.join(line)} |" for line in (heads, *rows))
+    return "\n".join([head, "|" + "---|" * len(heads), *lines])
 
 
 def _best_without(cell, group=None):
