@@ -5,6 +5,7 @@ from inception2_module.experiments import ADAPT, NETWORKS, RECIPES, Experiment, 
 CELLS = tuple((dataset, task) for dataset in ("mars", "div2k") for task in ("sr_x4", "sr_x8", "noise_s64"))
 OTHER_TASKS = ("defocus_r3",)  # of Mars, each once
 BETTER = "inception_unet_halved"
+COMPARED = ("paper", "fewdata")  # recipes
 QUICK = with_recipe("fewdata", dataset="sample", n_updates=1_000)  # what `make run` trains
 # Part of each recipe's updates that the committed tables were trained with: about twelve hours on two CPU cores, when
 # two parts run side by side.
@@ -21,8 +22,11 @@ N_BRANCHES = {100: 3, 1_000: 1, 10_000: 1}  # draws of n tiles, of both networks
 # Photographs whose licence lets networks be given away: datasets/photos, see wi2_paper/README.md, Photographs.
 PHOTOS = "photos"
 PHOTO_NETWORKS = {
-    name: with_recipe("fewdata", dataset=PHOTOS, task=task, model=BETTER, n_train=10_000, n_updates=12_000)
-    for name, task in (("photo_sr_x4", "sr_x4"),)
+    name: with_recipe(recipe, dataset=PHOTOS, task=task, model=BETTER, n_train=10_000, n_updates=n_updates)
+    for name, task, recipe, n_updates in (
+        ("photo_sr_x4", "sr_x4", "fewdata", 12_000),
+        ("photo_noise", "noise_s0..100", "general", 16_000),
+    )
 }
 ADAPTED = {10: 3, 100: 1}  # draws of n tiles that a network of photographs is adapted to
 # The network of weights/ that a training of a task starts from.
@@ -69,8 +73,8 @@ def matrix(budget=BUDGET):
           for n in (10, 100) for draw in range(1, DRAWS[n]) for cell in cells),
         *(("fewdata", {"n_train": 30, "draw": draw, "seed": draw}) for draw in range(1, DRAWS[30])),
         *((recipe, cell | {"n_train": n, "model": model})
-          for recipe in RECIPES for model in (paper, ours) for cell in cells for n in N_TRAIN[cell["dataset"]]),
-        *((recipe, {"n_train": n, "model": model}) for recipe in RECIPES for model in (paper, ours) for n in CURVE),
+          for recipe in COMPARED for model in (paper, ours) for cell in cells for n in N_TRAIN[cell["dataset"]]),
+        *((recipe, {"n_train": n, "model": model}) for recipe in COMPARED for model in (paper, ours) for n in CURVE),
         *(("fewdata", {"task": task, "n_train": 100, "model": ours}) for task in OTHER_TASKS),
     ]
     experiments = []

@@ -26,6 +26,7 @@ from wi2_paper.matrix import (
     BRANCHES,
     BUDGET,
     CELLS,
+    COMPARED,
     CURVE,
     N_BRANCHES,
     N_MAX,
@@ -227,7 +228,7 @@ def _by_tiles(results, show):
     """Lay out show(draws of a cell, group) as a table, one column a number of tiles."""
     columns, rows = (10, 30, 100, 300, 1_000, 10_000), []
     for dataset, task in CELLS:
-        for recipe in RECIPES:
+        for recipe in COMPARED:
             for model in (PAPER, BETTER):
                 cells = [find_draws(results, dataset=dataset, task=task, recipe=recipe, model=model,
                                     n_train=_n(dataset, n)) for n in columns]
@@ -297,7 +298,7 @@ def remarks_block(results):
     tests = {result["dataset"]: f"{result['dataset']}: {result['n_test']:,} of {len(set(result['scenes']))} scenes"
              for result in found}
     updates = ", ".join(f"`{name}` {round(BUDGET * recipe.n_updates):,} / {recipe.n_updates:,}"
-                        for name, recipe in RECIPES.items())
+                        for name, recipe in RECIPES.items() if name in COMPARED)
     seen = round(BUDGET * RECIPES["paper"].n_updates * RECIPES["paper"].batch_size)
     notes = [
         f"Gains in PSNR on the same tiles; dB, means over draws and test tiles ({', '.join(tests.values()) or MISSING}"
@@ -342,7 +343,7 @@ def scores_block(results):
     rows = [["DIV2K of the predecessor, aliased input", "paper", NETWORKS[PAPER].title, _pair(PREDECESSOR["input"]),
              MISSING, *(_pair(PREDECESSOR.get(n)) for n in columns)]]
     for dataset in N_MAX:
-        for recipe in RECIPES:
+        for recipe in COMPARED:
             for model in (PAPER, BETTER):
                 found = [find(results, dataset=dataset, task="sr_x4", recipe=recipe, model=model,
                               n_train=_n(dataset, n)) for n in columns]
@@ -556,7 +557,7 @@ def draw_curve(results):
     """
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    series = [(recipe, model) for recipe in RECIPES for model in (PAPER, BETTER)]
+    series = [(recipe, model) for recipe in COMPARED for model in (PAPER, BETTER)]
     for (recipe, model), marker in zip(series, "osD^", strict=True):
         cells = {n: find_draws(results, dataset="mars", task="sr_x4", recipe=recipe, model=model, n_train=n)
                  for n in CURVE}
