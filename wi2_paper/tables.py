@@ -266,9 +266,8 @@ def photographs_block(results):
             return [results[e.name] for e in experiments if e.name in results and wanted.items() <= vars(e).items()]
 
         seen_none = [result for result in [results.get(_unseen_by(dataset, task))] if result]
-        adapted = [matrix.adapted(dataset, task, n, draw) for n, n_draws in ADAPTED.items() for draw in range(n_draws)]
         columns = [*(found(of_set, n, model) for n in (10, 100)), seen_none,
-                   *(found(adapted, n, PHOTO_NETWORKS[STARTS[task]].model) for n in (10, 100))]
+                   *(find_adapted(results, dataset, task, n) for n in ADAPTED)]
         known = next(filter(None, columns), None)
         for group in _groups([result for column in columns for result in column], dataset) if known else ():
             best = _best_without(known, group)
@@ -284,6 +283,12 @@ def photographs_block(results):
 def _started():
     """The cells of which there is a network of photographs to start from."""
     return [cell for cell in (*CELLS, ("elevation", "sr_x4")) if cell[1] in STARTS]
+
+
+def find_adapted(results, dataset, task, n):
+    """Return the results of the draws of a network of photographs that was adapted to n tiles."""
+    names = [matrix.adapted(dataset, task, n, draw).name for draw in range(ADAPTED[n])]
+    return [results[name] for name in names if name in results]
 
 
 def _unseen_by(dataset, task):
@@ -557,10 +562,11 @@ def draw_curve(results):
     """
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    series = [(recipe, model) for recipe in COMPARED for model in (PAPER, BETTER)]
-    for (recipe, model), marker in zip(series, "osD^", strict=True):
-        cells = {n: find_draws(results, dataset="mars", task="sr_x4", recipe=recipe, model=model, n_train=n)
-                 for n in CURVE}
+    series = {f"{recipe}, {NETWORKS[model].title}": {
+        n: find_draws(results, dataset="mars", task="sr_x4", recipe=recipe, model=model, n_train=n) for n in CURVE
+    } for recipe in COMPARED for model in (PAPER, BETTER)}
+    series["photographs, then tiles (adapt)"] = {n: find_adapted(results, "mars", "sr_x4", n) for n in ADAPTED}
+    for (label, cells), marker in zip(series.items(), "osD^v", strict=True):
         gains = {n: evaluation.cell_gain(cell) for n, cell in cells.items() if cell}
         if not gains:
             continue
@@ -568,7 +574,6 @@ def draw_curve(results):
         low, high = ([gain["mean"] if gain[key] is None else gain[key] for gain in gains.values()]
                      for key in ("low", "high"))
         errors = [np.subtract(middle, low), np.subtract(high, middle)]
-        label = f"{recipe}, {NETWORKS[model].title}"
         line = axes.errorbar(list(gains), middle, errors, marker=marker, capsize=3, label=label)
         for n in gains:
             draws = [evaluation.cell_gain([result])["mean"] for result in cells[n]]
@@ -579,6 +584,10 @@ def draw_curve(results):
                  for n, result in known.items() if result and method in result["methods"]}
         if gains:
             axes.plot(list(gains), list(gains.values()), style, color="gray", label=CLASSICAL[method])
+    photographs = results.get(_unseen_by("mars", "sr_x4"))
+    if photographs:
+        gain = evaluation.cell_gain([photographs])["mean"]
+        axes.axhline(gain, linestyle="-.", color="gray", label="photographs only")
     axes.set(xscale="log", xlabel="training tiles of 128x128", ylabel="gain over bicubic, dB",
              title=f"Mars x4, {BUDGET:.0%} of the updates of each recipe")
     axes.grid(alpha=0.3)
