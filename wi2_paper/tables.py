@@ -184,6 +184,10 @@ def _brief(cell, group):
 
 def predecessor_block(results):
     """The predecessor's table in its own form, and ours on Mars below it: PSNR of the mean error and mean SSIM."""
+    return _table(*predecessor_rows(results))
+
+
+def predecessor_rows(results):
     columns = (10_000, 1_000, 100)
     series = {"DIV2K, the predecessor": [PREDECESSOR[key] for key in ("input", *columns)]}
     for recipe in ("paper", "fewdata"):
@@ -195,7 +199,7 @@ def predecessor_block(results):
     for name, scores in series.items():
         rows.append([name, "PSNR", "∞", *(f"{score[0]:.2f}" if score else MISSING for score in scores)])
         rows.append([name, "SSIM", "1", *(f"{score[1]:.3f}" if score else MISSING for score in scores)])
-    return _table(["x4", "", "HR", "LR", *(f"{n:,}" for n in columns)], rows)
+    return ["x4", "", "HR", "LR", *(f"{n:,}" for n in columns)], rows
 
 
 def over_input(cell, group=None):
@@ -254,20 +258,13 @@ def _n(dataset, n):
 
 def photographs_block(results):
     """What photographs are worth, and ten or a hundred tiles beside them: gains over the input, one row a cell."""
+    return _table(*photographs_rows(results))
+
+
+def photographs_rows(results):
     rows = []
-    elevation = matrix.OWN["elevation"]
     for dataset, task in _started():
-        cell = {"dataset": dataset, "task": task}
-        of_set = elevation if dataset == "elevation" else [e for e in _matrix() if e.recipe == "fewdata"]
-        model = BETTER if dataset == "elevation" else PAPER
-
-        def found(experiments, n, model, cell=cell):
-            wanted = cell | {"model": model, "n_train": n}
-            return [results[e.name] for e in experiments if e.name in results and wanted.items() <= vars(e).items()]
-
-        seen_none = [result for result in [results.get(_unseen_by(dataset, task))] if result]
-        columns = [*(found(of_set, n, model) for n in (10, 100)), seen_none,
-                   *(find_adapted(results, dataset, task, n) for n in ADAPTED)]
+        columns = photographs_cells(results, dataset, task)
         known = next(filter(None, columns), None)
         for group in _groups([result for column in columns for result in column], dataset) if known else ():
             best = _best_without(known, group)
@@ -275,9 +272,22 @@ def photographs_block(results):
             rows.append([_named(f"{DATASETS.get(dataset, dataset)} {TASKS[task]}", group),
                          f"{without['mean']:+.2f} ({CLASSICAL[best]})",
                          *(over_input(column, group) for column in columns)])
-    heads = ["gain over the input, dB", "best without a network", "10 own tiles", "100 own tiles", "photographs only",
-             "photographs, then 10 tiles", "photographs, then 100 tiles"]
-    return _table(heads, rows)
+    return ["gain over the input, dB", "best without a network", "10 own tiles", "100 own tiles", "photographs only",
+            "photographs, then 10 tiles", "photographs, then 100 tiles"], rows
+
+
+def photographs_cells(results, dataset, task):
+    """Return the results of 10 and of 100 own tiles, of photographs only, and of these and then 10 and 100 tiles."""
+    elevation = dataset == "elevation"
+    of_set = matrix.OWN["elevation"] if elevation else [e for e in _matrix() if e.recipe == "fewdata"]
+
+    def found(experiments, n, model):
+        wanted = {"dataset": dataset, "task": task, "model": model, "n_train": n}
+        return [results[e.name] for e in experiments if e.name in results and wanted.items() <= vars(e).items()]
+
+    seen_none = [result for result in [results.get(_unseen_by(dataset, task))] if result]
+    return [*(found(of_set, n, BETTER if elevation else PAPER) for n in (10, 100)), seen_none,
+            *(find_adapted(results, dataset, task, n) for n in ADAPTED)]
 
 
 def _started():
@@ -369,6 +379,13 @@ def scores_block(results):
 
 def goals_block(results):
     """Paired differences between experiments on the same test tiles, one column a cell."""
+    return _table(*goals_rows(results)) + (
+        "\n\n- dB, with 95 % intervals over draws and scenes; * one draw, = equal. The paper's network, unless said "
+        "otherwise. Most tiles: 10,000 (mars), 799 (div2k)."
+    )
+
+
+def goals_rows(results):
     def few(cell, n, model=PAPER):
         return find_draws(results, recipe="fewdata", n_train=n, model=model, **cell)
 
@@ -395,10 +412,7 @@ def goals_block(results):
                 _ensemble(better, group),
             ), strict=True):
                 row.append(value)
-    return _table(heads, rows) + (
-        "\n\n- dB, with 95 % intervals over draws and scenes; * one draw, = equal. The paper's network, unless said "
-        "otherwise. Most tiles: 10,000 (mars), 799 (div2k)."
-    )
+    return heads, rows
 
 
 def damage_block(results):
@@ -448,6 +462,17 @@ def mismatch_block(measured):
 
 def networks_block(results):
     """The networks side by side at about the same seconds of training."""
+    return _table(*networks_rows(results)) + (
+        "\n\n- Mars, n = 100, draw 0, recipe fewdata: gain over the input in dB. The number of updates is "
+        "chosen so that all train for about the same time: the seconds are the updates times the time of one, as "
+        "results/benchmark_speed.json has it (one core, the other one busy). The learning rates of the networks of the "
+        "literature are the best of four on validation tiles of x4, in runs a fifth as long (results/rates.json), for "
+        "all tasks; the first two networks take that of the recipe. DnCNN makes too few updates in that time to mean "
+        "something. One seed each (*): draws of one network differ by more than some networks do."
+    )
+
+
+def networks_rows(results):
     tasks = [task for dataset, task in CELLS if dataset == "mars"]
     rows, speed = [], results.get("benchmark_speed")
     groups = _groups([r for r in results.values() if r.get("dataset") == "mars"], "mars")
@@ -461,14 +486,7 @@ def networks_block(results):
         about.append(f"{seconds:,.0f}" if seconds else MISSING)
         rows.append([NETWORKS[model].title, *about, *(over_input(*one) for one in both)])
     heads = [_named(task, group) for task in tasks for group in groups]
-    return _table(["network", "parameters", "learning rate", "updates", "seconds", *heads], rows) + (
-        "\n\n- Mars, n = 100, draw 0, recipe fewdata: gain over the input in dB. The number of updates is "
-        "chosen so that all train for about the same time: the seconds are the updates times the time of one, as "
-        "results/benchmark_speed.json has it (one core, the other one busy). The learning rates of the networks of the "
-        "literature are the best of four on validation tiles of x4, in runs a fifth as long (results/rates.json), for "
-        "all tasks; the first two networks take that of the recipe. DnCNN makes too few updates in that time to mean "
-        "something. One seed each (*): draws of one network differ by more than some networks do."
-    )
+    return ["network", "parameters", "learning rate", "updates", "seconds", *heads], rows
 
 
 def branches_block(results):
@@ -503,19 +521,7 @@ def models_block():
 
 def ablation_block(ablation, longer):
     """What a change to the recipe adds to the gain on validation tiles, one column a cell; below it, longer runs."""
-    entries = {(entry["recipe"], entry["dataset"], entry["task"]): entry for entry in ablation.values()}
-    rows = []
-    for recipe in experiments.ABLATION:
-        change = recipe.removeprefix("fewdata").removeprefix("-")
-        row = [experiments.CHANGES[change].title if change else "none: mean gain over the input"]
-        for cell in CELLS:
-            entry, full = (entries.get((name, *cell)) for name in (recipe, "fewdata"))
-            if not entry or not full:
-                row.append(MISSING)
-            else:
-                row.append(_gain(_added(entry, full) if change else entry["gain"]))
-        rows.append(row)
-    table = _table(["change to fewdata", *(" ".join(cell) for cell in CELLS)], rows)
+    table = _table(*ablation_rows(ablation))
     if not ablation:
         return table
     entry = next(iter(ablation.values()))
@@ -537,6 +543,22 @@ def ablation_block(ablation, longer):
         for entry in longer.values() if entry["recipe"] != "fewdata"
     ]
     return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
+
+
+def ablation_rows(ablation):
+    entries = {(entry["recipe"], entry["dataset"], entry["task"]): entry for entry in ablation.values()}
+    rows = []
+    for recipe in experiments.ABLATION:
+        change = recipe.removeprefix("fewdata").removeprefix("-")
+        row = [experiments.CHANGES[change].title if change else "none: mean gain over the input"]
+        for cell in CELLS:
+            entry, full = (entries.get((name, *cell)) for name in (recipe, "fewdata"))
+            if not entry or not full:
+                row.append(MISSING)
+            else:
+                row.append(_gain(_added(entry, full) if change else entry["gain"]))
+        rows.append(row)
+    return ["change to fewdata", *(" ".join(cell) for cell in CELLS)], rows
 
 
 def own_block(results):
