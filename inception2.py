@@ -163,7 +163,8 @@ def run_train(options):
     measure(name, described, run_dir, model, data, test_tiles, seen_tiles, options.ensemble)
     if experiment.model == Experiment.model:
         drawing.draw_diagram(model, ASSETS / f"{experiment.model}.png")
-    enlarge = " --enlarge" if task_of(experiment.task).scale else ""
+    enlarge = " --enlarge" if networkfile.scale_of(asdict(experiment) | {"input_scale": seen_tiles.input_scale or 1}) \
+        else ""
     print(f"restore other images with it: python3 inception2.py restore IMAGE{enlarge} --weights {experiment.name}")
 
 
@@ -205,7 +206,7 @@ def run_restore(options):
         raise util.UserError(f"--range {low:g} {high:g} is no range: give the lower value first")
     model_path, known = networkfile.find_weights(options.weights)
     chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large,
-                           options.range, known.get("range"), options.pages)
+                           options.range, known.get("range"), options.pages, networkfile.scale_of(known))
     load = partial(networkfile.load_predict, model_path, known)
     files.restore_files(options.images, options.out, load, known.get("task"), chosen, known.get("reach"))
 

@@ -105,7 +105,7 @@ def noise_rng(seed, split, k, task):
 def cut(job):
     """Cut, degrade and write the tiles of one job; the image is decoded once. Returns a `Done`."""
     try:
-        image, degraded, missing = read_pair(job.path, job.input)
+        image, degraded, missing, _ = read_pair(job.path, job.input)
     except ImageError:
         return Done(job.image, 0, False, unreadable=True)
     size = job.form.size

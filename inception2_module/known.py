@@ -39,6 +39,9 @@ def _find_trouble(known):
             return f"its {field.name} is {value!r}"
     if known["n_train"] == 0 or known.get("n_updates") == 0:
         return "it names no tiles or no updates"
+    scale = known.get("input_scale", 1)
+    if type(scale) is not int or scale < 1:
+        return f"its input_scale is {scale!r}"
     if known.get("range") is not None:
         low, high = known["range"]
         if not (math.isfinite(low) and math.isfinite(high) and low < high):

@@ -130,7 +130,7 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose=Tr
 
 
 def _train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose):
-    claim(run_dir, experiment, train_tiles.kind, data_id)
+    claim(run_dir, experiment, train_tiles, data_id)
     distribute(experiment.batch_size)
     model = build(experiment, train_tiles)
     checkpoint_path, log_path = run_dir / "checkpoint.npz", run_dir / "log.jsonl"
@@ -310,11 +310,13 @@ def _load_best(path, model):
     return stored["tiles"], int(stored["update"]), weights
 
 
-def claim(run_dir, experiment, kind, data_id):
+def claim(run_dir, experiment, tiles, data_id):
     """Save the configuration of a run beside its weights; never mix two configurations in one folder (`UserError`)."""
-    config = asdict(experiment)
+    config, kind = asdict(experiment), tiles.kind
     if kind.is_data:  # whoever restores other images of such an instrument is to see them in the same range
         config |= {"range": [kind.low, kind.high], "evened": True}
+    if tiles.input_scale:
+        config["input_scale"] = tiles.input_scale
     if experiment.start:
         config["start_sha256"] = util.sha256_of(networkfile.find_weights(experiment.start)[0])
     config |= {"data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)),

@@ -127,7 +127,8 @@ def restore_files(originals, small):
         for image_path, image in zip(paths, small, strict=True):
             tilefile.write_image(image_path, image)
         out = Path(directory) / "out"
-        files.restore_files(paths, out, load, card["task"], files.Options(enlarge=True), card.get("reach"))
+        options = files.Options(enlarge=True, scale=networkfile.scale_of(card))
+        files.restore_files(paths, out, load, card["task"], options, card.get("reach"))
         return np.stack([tilefile.read_image(out / image_path.name) for image_path in paths])
 
 

@@ -19,7 +19,7 @@ import util
 from inception2_module import evaluation, experiments
 from inception2_module.experiments import NETWORKS, RECIPES
 from inception2_module.known import read_known
-from wi2_paper import checking, matrix
+from wi2_paper import camera, checking, matrix, mismatch
 from wi2_paper.matrix import (
     ADAPTED,
     BETTER,
@@ -28,6 +28,7 @@ from wi2_paper.matrix import (
     CELLS,
     COMPARED,
     CURVE,
+    MARS_CAMERA,
     N_BRANCHES,
     N_MAX,
     OTHER_TASKS,
@@ -77,7 +78,8 @@ def read_results(directory):
 def result_names():
     """Return the experiments of the matrix and other measurements: nothing of a user's own data."""
     chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
-    measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch")
+    measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch", "camera")
+    chosen += PHOTO_NETWORKS.values()
     chosen += [matrix.adapted("elevation", "sr_x4", n, draw) for n, draws in ADAPTED.items() for draw in range(draws)]
     unseen = [_unseen_by(*cell) for cell in _started()]
     return [*(experiment.name for experiment in chosen), *unseen, *measured]
@@ -104,7 +106,8 @@ def pages(results, cards):
         "gains over the best without a network": gains_block(results, over_best), "draws": draws_block(results),
         "photographs": photographs_block(results),
         "remarks": remarks_block(results), "other damage": damage_block(results), "scores": scores_block(results),
-        "networks": networks_block(results), "branches": branches_block(results),
+        "camera": camera_block(results.get("camera")), "networks": networks_block(results),
+        "branches": branches_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
     }}
 
@@ -416,22 +419,42 @@ def goals_rows(results):
 
 
 def damage_block(results):
-    """Damage beside that of the cells: every method on the same test tiles of Mars."""
+    """Damage beside that of the cells: every method on the same test tiles."""
     rows = []
-    for task in OTHER_TASKS:
-        cell = find_draws(results, dataset="mars", task=task, recipe="fewdata", model=BETTER, n_train=100)
-        for group in _groups(cell, "mars") if cell else ():
+    others = [experiment for experiment in _matrix() if experiment.task in OTHER_TASKS]
+    for experiment in [*others, MARS_CAMERA, PHOTO_NETWORKS["photo_camera_x4"]]:
+        cell = [results[experiment.name]] if experiment.name in results else []
+        for group in _groups(cell, experiment.dataset) if cell else ():
             psnr = {name: f"{evaluation.mean_of(row, cell[0], group):.2f}" for name, row in cell[0]["methods"].items()}
-            rows.append([_named(f"`{task}`", group),
+            rows.append([f"`{experiment.task}`", _named(experiment.dataset, group), f"{experiment.n_train:,}",
                          *(psnr.get(name, MISSING) for name in ("input", *CLASSICAL, "restored")),
                          over_best(cell, group)])
-    heads = ["PSNR, dB", "input", *CLASSICAL.values(), "network", "network over the best of the others"]
-    return _table(heads, rows) + (
-        f"\n\n- Mars, n = 100, recipe fewdata, {NETWORKS[BETTER].title}; one draw. The Wiener filter and "
-        "Richardson-Lucy are told the point spread and the mirrored edges of the tiles, as the degradation "
-        "makes them, and their settings are chosen on tiles that the run may look at; the learned filters and the "
-        "network learn from these."
+    heads = ["PSNR, dB", "data", "tiles", "input", *CLASSICAL.values(), "network",
+             "network over the best of the others"]
+    return _table(heads, rows, n_labels=3) + (
+        f"\n\n- Recipe fewdata, {NETWORKS[BETTER].title}; one draw. The Wiener filter and Richardson-Lucy are told the "
+        "point spread and the mirrored edges of the tiles, as the degradation makes them, and their settings are "
+        "chosen on tiles that the run may look at; the learned filters and the network learn from these."
     )
+
+
+def camera_block(measured):
+    """One damage a row: for each set the PSNR of the input and the gain of each network."""
+    if not measured:
+        return "No result yet."
+    rows = []
+    for damage in mismatch.SMALL:
+        row = [damage]
+        for dataset, networks in camera.NETWORKS.items():
+            found = [measured.get(f"{dataset}, {title}, {damage}") for title in networks]
+            known = next(filter(None, found), None)
+            row += [f"{known['input']:.2f}" if known else MISSING,
+                    *(f"{one['gain']['mean']:+.2f}" if one else MISSING for one in found)]
+        rows.append(row)
+    heads = ["damage of the small image", *(
+        f"{DATASETS.get(dataset, 'photographs')}: {head}" for dataset, networks in camera.NETWORKS.items()
+        for head in ("input, dB", *networks))]
+    return _table(heads, rows) + "\n\n" + "\n".join(f"- {sentence}." for sentence in camera.verdicts(measured))
 
 
 def mismatch_block(measured):
