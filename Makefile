@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PINNED ?= -c constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINNED)
 
-.PHONY: help run test quick lint faults reproduce figures weights benchmark clean
+.PHONY: help run test quick lint faults gallery reproduce figures weights benchmark clean
 
 help:
 	@echo "make run        set up, train a few minutes on the embedded sample set, show the gain over bicubic (0.86 dB)"
@@ -14,6 +14,7 @@ help:
 	@echo "make quick      set up, lint and run the tests that take less than two minutes in all"
 	@echo "make lint       check the style of the code"
 	@echo "make faults     kill every command, feed it mutated files, and write the table of tests/README.md: half an hour"
+	@echo "make gallery    write outputs/gallery.html, a page to look at, of the last training (RUN=NAME: of that one)"
 	@echo "make reproduce  run the experiments of the tables that have no result yet (needs the data sets)"
 	@echo "make figures    write the tables of all pages, the curve and the pictures from results/, weights/ and runs/"
 	@echo "make weights    put the trained networks into weights/ (after make reproduce)"
@@ -35,6 +36,9 @@ lint: $(VENV)/dev
 
 faults: $(VENV)/dev
 	$(BIN)/python -m tests.faults
+
+gallery: $(VENV)/run
+	$(BIN)/python inception2.py gallery $(if $(RUN),"$(RUN)")
 
 reproduce: $(VENV)/run
 	$(BIN)/python -m wi2_paper.reproduce

@@ -258,6 +258,18 @@ def restore(name, task, setting, target, degraded, kind=EIGHT_BIT, pool=None):
     return np.stack(list(share(partial(_restore_one, name, task, setting, kind), target, degraded)))
 
 
+def restore_as(result, seen, tiles):
+    """Restore tiles as the best method without a network of a result did: (N, H, W, C) of their kind.
+
+    result : dict with `task`, `best_without_network` and `classical_settings`
+    seen, tiles : tileset.Tiles, those that the run may look at, and those to restore
+    """
+    task, best = result["task"], result["best_without_network"]
+    if best in LEARNED:
+        return filter_tiles(learn(task, seen)[best], tiles.degraded, tiles.kind)
+    return restore(best, task, result["classical_settings"][best], tiles.target, tiles.degraded, tiles.kind)
+
+
 def workers():
     """Start worker processes for `restore`, a context manager: as many as this process may use cores."""
     return worker_pool(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

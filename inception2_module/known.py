@@ -1,5 +1,6 @@
-"""What is known of a network: its card in weights/, or the configuration beside its training. Standard library only."""
+"""What is known of a network: its card in weights/, or what lies beside its training. Standard library only."""
 
+import json
 import math
 from dataclasses import fields
 
@@ -23,6 +24,20 @@ def read_known(path, mend):
     if trouble:
         raise util.UserError(f"{path} is damaged or was changed by hand, {trouble}: {mend}")
     return known
+
+
+def read_log(path):
+    """Read the log of a training, a list of {update, loss, psnr, seconds}: a missing one is empty.
+
+    A broken one raises `util.UserError`.
+    """
+    if not path.exists():
+        return []
+    try:
+        log = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [{key: line[key] for key in ("update", "loss", "psnr", "seconds")} for line in log]
+    except (ValueError, KeyError, TypeError) as error:
+        raise util.UserError(f"{path} is broken ({error!r}): delete {path.parent} to train from the start") from error
 
 
 def _find_trouble(known):
