@@ -57,12 +57,12 @@ def restore(array, weights, enlarge=False, ensemble=False, value_range=None):
     images = [_checked(np.asarray(image)) for image in (array if is_many else [array])]
     if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
         raise UserError(f"{value_range} is not a range: give (low, high), the lower value first")
-    path, known = networkfile.find_weights(weights)
+    _, known = networkfile.find_weights(weights)
     scale = networkfile.scale_of(known)
     if enlarge and not scale:
         raise UserError(f"{weights} is for {known.get('task') or 'no known task'}: enlarge needs super-resolution, or "
                         "pairs whose inputs were all smaller by one factor")
-    predict, reach = _network(weights, path, path.stat().st_mtime_ns)
+    predict, reach = network(weights)
     function = symmetries.with_symmetries(predict, ensemble, trust=False)
     restored = [_restored(image, function, reach, scale if enlarge else 1, value_range, known.get("range"))
                 for image in images]
@@ -89,9 +89,14 @@ def _restored(image, function, reach, scale, value_range, set_range):
     return large.reshape(*large.shape[:2], *image.shape[2:]).astype(image.dtype, copy=False)
 
 
+def network(weights):
+    """Return the function of a network and one that tells how far it sees, kept for the next call."""
+    path, _ = networkfile.find_weights(weights)
+    return _network(weights, path, path.stat().st_mtime_ns)
+
+
 @lru_cache(maxsize=2)
 def _network(weights, _path, _modified):
-    """The network of a file and how far it sees, kept for the next call."""
     path, known = networkfile.find_weights(weights)
     predict = networkfile.load_predict(path, known)
     return predict, blocks.reach_of(predict, known.get("reach"))

@@ -100,20 +100,32 @@ def restore_files(inputs, out_dir, load, task, options, reach=None):
     n_failed, there = len(missing), [(path, name) for path, name in images if path.exists()]
     if there:
         predict = load()
-        scale = task_of(task).scale if task else None  # by bicubic, in which a pair need not have been made smaller
-        restore = symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale)
-        far = blocks.reach_of(predict, reach)
-        warn = partial(guard.warn, task=task, enlarge=options.enlarge, set_range=options.set_range)
+        restore = restorer(predict, blocks.reach_of(predict, reach), task, options)
     for path, name in there:
         try:
-            scale = options.scale if options.enlarge else 1
-            restore_file(path, Path(out_dir) / name, restore, far, scale, options, warn)
+            restore(path, Path(out_dir) / name)
         except (util.UserError, OSError) as error:
             n_failed += 1
             util.say(util.describe_error(error), sys.stderr)
     if n_failed or unread:
         folders = f"{len(unread)} folders could not be read and " if unread else ""
         raise util.UserError(f"{folders}{n_failed} of {len(images)} images could not be restored, see above")
+
+
+def restorer(predict, reach, task, options):
+    """Return a function of (path, output path) that restores one file by a network, see `restore_file`.
+
+    Parameters
+    ----------
+    predict, task, options : see `restore_files`
+    reach : function -> int, see blocks.reach_of
+    """
+    scale = task_of(task).scale if task else None  # by bicubic, in which a pair need not have been made smaller
+    return partial(
+        restore_file, reach=reach, scale=options.scale if options.enlarge else 1, options=options,
+        restore=symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale),
+        warn=partial(guard.warn, task=task, enlarge=options.enlarge, set_range=options.set_range),
+    )
 
 
 def restore_file(path, output_path, restore, reach, scale, options, warn):

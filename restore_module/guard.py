@@ -45,6 +45,13 @@ class Mismatch:
     noise: float = 0.0
     trained: float = 0.0
 
+    @property
+    def consequence(self):
+        """What is to be expected: "harm", "lost detail" or "some of it to stay"."""
+        if self.kind == "much noise" and self.trained:
+            return "some of it to stay"
+        return "lost detail" if self.noise > self.trained / 3 and self.trained else "harm"
+
 
 def warn(picture, task, enlarge, set_range=None):
     """Return a sentence about a picture that is far from what a network was trained for, or None.
@@ -56,31 +63,33 @@ def warn(picture, task, enlarge, set_range=None):
     enlarge : bool, whether it is to be enlarged first
     set_range : (low, high) of the set that the network was trained on, None for 8 bits
     """
-    if task is None or task_of(task).is_pairs:  # nothing is known of what it was trained for
-        return None
-    task = task_of(task)
-    image = _middle(picture, task.scale or 1)
-    if image is None:
-        return None
-    found = find(image, task, enlarge, set_range[1] - set_range[0] if set_range else DATA_RANGE)
+    found = judge(picture, task, enlarge, set_range)
     if found is None:
         return None
+    task = task_of(task)
     if found.kind.endswith("noise"):
         is_8_bit = picture.pixels.dtype == np.uint8
         noise, trained = (f"{value * DATA_RANGE:.0f}" if is_8_bit else f"{value:.0%} of the range"
                           for value in (found.noise, found.trained))
         of = trained if found.trained else "none"
-        if found.kind == "much noise" and found.trained:
-            what = "some of it to stay"
-        else:
-            what = "lost detail" if found.noise > found.trained / 3 and found.trained else "harm"
-        return f"noise of about {noise} is estimated, the network was trained for {of}: expect {what}"
+        return f"noise of about {noise} is estimated, the network was trained for {of}: expect {found.consequence}"
     if found.kind == "enlarged":
         return f"nothing finer than {task.scale} pixels is seen: if it has been enlarged already, leave out --enlarge"
     if task.scale:
         return (f"it is sharp, and the network was trained for images that were enlarged by {task.scale}: expect harm, "
                 "--enlarge is for small images")
     return "it is sharp, and the network was trained for blurred images: expect harm"
+
+
+def judge(picture, task, enlarge, set_range=None):
+    """Return the Mismatch of a picture and a network, or None: parameters as for `warn`."""
+    if task is None or task_of(task).is_pairs:  # nothing is known of what it was trained for
+        return None
+    task = task_of(task)
+    image = middle(picture, task.scale or 1)
+    if image is None:
+        return None
+    return find(image, task, enlarge, set_range[1] - set_range[0] if set_range else DATA_RANGE)
 
 
 def find(image, task, enlarge=False, unit=DATA_RANGE):
@@ -207,7 +216,7 @@ def sharpness(image, scale):
     return max(fine - ROUNDING, 0) / coarse if coarse > DETAIL else np.nan
 
 
-def _middle(picture, step):
+def middle(picture, step=1):
     """The middle of a picture as a network sees it, float32 (h, w, 3); None where too little of it is seen.
 
     It begins at multiples of `step`, where the blocks of an enlarged image begin.

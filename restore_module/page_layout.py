@@ -1,0 +1,133 @@
+"""How the page looks and what its buttons call: the functions of page.py, in Gradio, which comes as an argument."""
+
+import tempfile
+import time
+from functools import partial
+
+import util
+from restore_module import page
+from restore_module.page_texts import LANGUAGES
+
+KEPT = 3600  # seconds, of uploads and results
+# Image files are read by one thread at a time, see page.py.
+ONE = {"concurrency_id": "images", "concurrency_limit": 1, "api_visibility": "private"}
+# A visitor whose browser speaks Japanese is led to that page, once.
+HEAD = """<script>
+if (!sessionStorage.led && /^ja/.test(navigator.language) && !/\\/ja\\/?$/.test(location.pathname))
+  location.replace(location.pathname.replace(/\\/?$/, "/ja"));
+sessionStorage.led = 1;
+</script>"""
+CSS = """
+.gradio-container { max-width: 1200px !important; margin: auto; }
+.note { padding: 0.25rem 0.75rem; border-left: 3px solid var(--color-accent); }
+.trust img { background: white; }
+"""
+
+
+def build(gradio):
+    """Lay the page out, once in each language: gradio.Blocks."""
+    first, *others = LANGUAGES
+    with gradio.Blocks(title="Inception-Unet + SRCNN535", delete_cache=(60, KEPT)) as blocks:
+        lay_out(gradio, LANGUAGES[first])
+    for language in others:
+        with blocks.route(LANGUAGES[language]["language"], language):
+            lay_out(gradio, LANGUAGES[language])
+    return blocks
+
+
+def lay_out(gradio, texts):
+    gradio.Navbar(main_page_name=LANGUAGES["en"]["language"])
+    gradio.Markdown(f"# {texts['title']}\n{texts['lead']}")
+    with gradio.Row():
+        with gradio.Column(scale=1, min_width=320):
+            upload = gradio.File(label=texts["drop"], file_types=sorted(util.IMAGE_SUFFIXES), height=150,
+                                 elem_id="upload")
+            gradio.Markdown(texts["accepted"].format(**page.limits()))
+            network = gradio.Dropdown(choices(texts), label=texts["network"], elem_id="network")
+            mode = gradio.Radio([], label=texts["mode"], visible=False, elem_id="mode")
+            trust = gradio.Checkbox(label=texts["trust"], container=False, elem_id="trust")
+            start = gradio.Button(texts["restore"], variant="primary", size="lg", elem_id="restore")
+        with gradio.Column(scale=2, min_width=320):
+            note = gradio.Markdown(texts["welcome"], elem_id="note", elem_classes="note", container=False)
+            picture = gradio.Image(label=texts["input"], format="png", interactive=False, visible=False,
+                                   buttons=["fullscreen"], elem_id="input")
+            slider = gradio.ImageSlider(label=texts["slider"], format="png", interactive=False, visible=False,
+                                        buttons=["fullscreen"], max_height=700, elem_id="slider")
+            download = gradio.DownloadButton(texts["download"], variant="primary", visible=False, elem_id="download")
+            map_of_trust = gradio.Image(label=texts["trust_map"], format="png", interactive=False, visible=False,
+                                        buttons=["fullscreen"], elem_id="trust_map", elem_classes="trust")
+    shown = [note, picture, slider, download, map_of_trust]
+    hidden = [gradio.update(visible=False) for _ in shown[1:]]
+
+    def look(path):
+        """Show an upload and propose a network for it."""
+        if path is None:
+            return [texts["welcome"], *hidden, gradio.skip(), gradio.skip()]
+        try:
+            with page.copied(path, texts) as copy:
+                found = page.read(copy, texts)
+        except (util.UserError, OSError, MemoryError) as error:
+            return [f"⚠️ {util.describe_error(error)}", *hidden, gradio.skip(), gradio.skip()]
+        (view,), step = page.views(found)
+        proposed = page.propose(found)
+        said = [page.describe_noise(found, texts), texts["proposed"].format(name=proposed[0]) if proposed
+                else texts["none_suits"], *about_view(found, step), *found.notes]
+        chosen = [gradio.skip()] * 2
+        if proposed:
+            chosen = [gradio.update(value=proposed[0]), modes(gradio, texts, *proposed)]
+        return ["\n\n".join(said), gradio.update(value=view, visible=True), *hidden[1:], *chosen]
+
+    def judge(path, name, enlarge):
+        """Say what speaks against a network before anybody waits for it."""
+        if path is None:
+            return gradio.skip()
+        try:
+            with page.copied(path, texts) as copy:
+                found = page.read(copy, texts)
+            known = page.networks().get(name, {})
+            warning = page.warn(found, known, bool(enlarge and page.scale_of(known)), texts)
+        except (util.UserError, OSError, MemoryError) as error:
+            warning = util.describe_error(error)
+        return "\n\n".join([page.describe_noise(found, texts), *([f"⚠️ {warning}"] if warning else [])])
+
+    def restore(path, name, enlarge, with_trust, progress=gradio.Progress(track_tqdm=True)):  # noqa: B008
+        """Restore an upload and show it; the files are copied by Gradio before the folder goes."""
+        if path is None:
+            yield [f"⚠️ {texts['none_yet']}", *hidden]
+            return
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as directory:
+            try:
+                restored, trust_path, before, after = page.restore(path, name, enlarge, with_trust, texts, directory)
+            except (util.UserError, OSError, MemoryError) as error:
+                yield [f"⚠️ {util.describe_error(error)}", gradio.skip(), *hidden[1:]]
+                return
+            known = page.networks()[name]
+            warning = page.warn(before, known, bool(enlarge and page.scale_of(known)), texts)
+            sides, step = page.views(before, after)
+            height, width = after.pixels.shape[:2]
+            said = [texts["done"].format(width=width, height=height, seconds=time.monotonic() - began),
+                    *([f"⚠️ {warning}"] if warning else []), *about_view(after, step), *after.notes]
+            yield ["\n\n".join(said), gradio.update(visible=False), gradio.update(value=tuple(sides), visible=True),
+                   gradio.update(value=restored, visible=True),
+                   gradio.update(value=trust_path, visible=trust_path is not None)]
+
+    def about_view(found, step):
+        return [texts["stretched"]] * page.is_stretched(found) + [texts["reduced"].format(step=step)] * (step > 1)
+
+    upload.change(look, upload, [*shown, network, mode], **ONE)
+    network.input(partial(modes, gradio, texts), network, mode, api_visibility="private").then(
+        judge, [upload, network, mode], note, **ONE)
+    mode.input(judge, [upload, network, mode], note, **ONE)
+    start.click(restore, [upload, network, mode, trust], shown, **ONE)
+
+
+def choices(texts):
+    return [(page.describe(name, known, texts), name) for name, known in page.networks().items()]
+
+
+def modes(gradio, texts, name, enlarge=True):
+    """The two meanings of super-resolution, where a network has them."""
+    scale = page.scale_of(page.networks().get(name, {}))
+    options = [(texts["small"].format(scale=scale), True), (texts["large"], False)] if scale else []
+    return gradio.update(choices=options, value=enlarge if scale else None, visible=bool(scale))

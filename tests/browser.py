@@ -1,0 +1,99 @@
+"""The page in a real browser, for its tests; and its picture in the READMEs:
+
+    PYTHONPATH=.venv/app .venv/bin/python -m tests.browser       # writes assets/page.png; after `make app`, with chromium
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import util
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+WAIT = 120_000  # milliseconds: this machine may be busy
+
+
+def missing():
+    """Return what is not installed, in words, or None."""
+    if find_spec("gradio") is None:
+        return "gradio is not installed: make .venv/app"
+    return None
+
+
+def missing_browser():
+    if find_spec("playwright") is None:
+        return "playwright is not installed: make .venv/app"
+    return missing() or (None if CHROMIUM else "chromium is not installed: apt-get install chromium")
+
+
+@contextmanager
+def served(directory, **environment):
+    """Start the page in `directory`; yield its address, its process, and the folder of its temporary files."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    temporary = Path(directory) / "tmp"
+    temporary.mkdir()
+    environment = os.environ | {"PORT": str(port), "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"} | environment
+    with (Path(directory) / "log.txt").open("w") as log:
+        process = subprocess.Popen([sys.executable, ROOT / "app.py"], cwd=directory, env=environment, stdout=log,
+                                   stderr=log)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(url, timeout=10).close()
+                break
+            except OSError:
+                assert process.poll() is None, (Path(directory) / "log.txt").read_text()
+                time.sleep(0.2)
+        yield url, process, temporary
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@contextmanager
+def opened(url, locale="en-US", **options):
+    """Open the page in Chromium without a window; yield it and the list of addresses that it asked for."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = browser.new_context(locale=locale, **{"viewport": {"width": 1280, "height": 900}} | options)
+        context.set_default_timeout(WAIT)
+        page, asked = context.new_page(), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(url)
+        page.locator("#restore").wait_for()
+        yield page, asked
+        browser.close()
+
+
+def upload(page, path):
+    """Give the page a file, and wait until it is shown."""
+    page.locator("#upload input[type=file]").set_input_files(path)
+    page.locator("#input img").wait_for()
+
+
+def restore(page):
+    """Press the button, and wait for the slider."""
+    page.locator("#restore").click()
+    page.locator("#slider img").last.wait_for()
+
+
+def main():
+    if lacking := missing_browser():
+        raise util.UserError(lacking)
+
+
+if __name__ == "__main__":
+    sys.exit(util.run_cli(main))
