@@ -17,6 +17,7 @@ import util
 from download_module import imagefile
 from download_module.degrade import task_of, upscale
 from inception2_module import networkfile
+from inception2_module.networkfile import scale_of
 from inception2_module.scores import DATA_RANGE, Kind
 from restore_module import arrays, files, guard
 
@@ -160,7 +161,7 @@ def warn(picture, known, enlarge, texts):
     found = guard.judge(picture, known.get("task"), enlarge, known.get("range"))
     if found is None:
         return None
-    scale = networkfile.scale_of(known)
+    scale = scale_of(known)
     if found.kind.endswith("noise"):
         key = "unsuited_noise" if found.trained else "unsuited_noise_free"
         return texts[key].format(trained=_amount(found.trained, picture, texts), consequence=texts[found.consequence])
@@ -195,7 +196,7 @@ def restore(upload, name, enlarge, with_trust, texts, out_dir):
     known = networks().get(name)
     if known is None:
         raise util.UserError(texts["no_network"])
-    scale = networkfile.scale_of(known)
+    scale = scale_of(known)
     trust_path = Path(out_dir) / "trust.png" if with_trust else None
     options = files.Options(enlarge=bool(enlarge and scale), trust_path=trust_path, set_range=known.get("range"),
                             scale=scale)
