@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINNED
 # The page's packages want another Pillow than the numbers were made with, and lie apart, see requirements-app.txt.
 PAGE := PYTHONPATH=$(CURDIR)/$(VENV)/app $(BIN)/python
 
-.PHONY: help run app test test-app quick lint faults reproduce figures weights benchmark clean
+.PHONY: help run app test test-app quick lint faults gallery reproduce figures weights benchmark clean
 
 help:
 	@echo "make run        set up, train a few minutes on the embedded sample set, show the gain over bicubic (0.86 dB)"
@@ -18,6 +18,7 @@ help:
 	@echo "make quick      set up, lint and run the tests that take less than two minutes in all"
 	@echo "make lint       check the style of the code"
 	@echo "make faults     kill every command, feed it mutated files, and write the table of tests/README.md: half an hour"
+	@echo "make gallery    write outputs/gallery.html, a page to look at, of the last training (RUN=NAME: of that one)"
 	@echo "make reproduce  run the experiments of the tables that have no result yet (needs the data sets)"
 	@echo "make figures    write the tables of all pages, the curve and the pictures from results/, weights/ and runs/"
 	@echo "make weights    put the trained networks into weights/ (after make reproduce)"
@@ -45,6 +46,9 @@ lint: $(VENV)/dev
 
 faults: $(VENV)/dev
 	$(BIN)/python -m tests.faults
+
+gallery: $(VENV)/run
+	$(BIN)/python inception2.py gallery $(if $(RUN),"$(RUN)")
 
 reproduce: $(VENV)/run
 	$(BIN)/python -m wi2_paper.reproduce

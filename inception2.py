@@ -7,6 +7,7 @@
     python3 inception2.py evaluate runs/NAME/model.keras --dataset div2k
     python3 inception2.py restore IMAGE... --weights mars_sr_x4 --out outputs
     python3 inception2.py export onnx --weights mars_sr_x4
+    python3 inception2.py gallery NAME                 # a page to look at: did it work?
 
 The 50,000 updates of the default recipe take an hour and a half on one CPU core (--n-updates 3000: six minutes, and
 +1.6 dB on Mars x4); stop at any moment, the same command goes on from the last checkpoint. A run writes runs/NAME/
@@ -28,6 +29,7 @@ from pathlib import Path
 from download_module.degrade import EXAMPLES, task_of
 from inception2_module import networkfile
 from inception2_module.experiments import ADAPT, NETWORKS, RECIPES, Experiment, name_of, recipe_of, with_recipe
+from inception2_module.known import read_known, read_log
 from inception2_module.networkfile import RUNS
 from inception2_module.tileset import TileSet
 from restore_module import files
@@ -46,7 +48,7 @@ def main(argv=None):
 
 def build_parser():
     parser = util.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,evaluate,restore,export}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,evaluate,restore,export,gallery}")
 
     train = commands.add_parser("train", help="train, measure, write samples (the default)")
     train.add_argument("--start", metavar="WEIGHTS",
@@ -97,6 +99,13 @@ def build_parser():
     export.add_argument("kind", choices=("onnx", "tflite", "savedmodel"), help="the format")
     export.add_argument("--weights", required=True, help=WEIGHTS_HELP)
     export.add_argument("--out", type=Path, metavar="PATH", help="default: outputs/ and the name of the weights")
+
+    gallery = commands.add_parser("gallery", help="write a page of a result to look at, outputs/gallery.html")
+    gallery.add_argument("weights", nargs="?", metavar="WEIGHTS", help=f"{WEIGHTS_HELP} (default: the last training)")
+    add_data_dir(gallery)
+    gallery.add_argument("--images", type=Path, metavar="DIR",
+                         help="the images that were held out are in this folder: show some of them whole (known sets: "
+                              "where download.py has put them)")
     return parser
 
 
@@ -107,11 +116,15 @@ def add_data_options(parser, dataset, task):
                         help=f"a folder of --data, made by download.py ({default})")
     parser.add_argument("--task", type=lambda name: task_of(name).name, default=task,
                         help=f"the degradation to undo ({default}), such as {' '.join(EXAMPLES)}")
-    parser.add_argument("--data", type=Path, default=Path("datasets"), metavar="DIR",
-                        help="where download.py has put the data sets (default %(default)s)")
+    add_data_dir(parser)
     parser.add_argument("--n-test", type=util.positive_int, help="test tiles, the first n (default: all)")
     parser.add_argument("--ensemble", action="store_true",
                         help="measure the mean of 8 turned and mirrored runs too: that takes 8 times as long")
+
+
+def add_data_dir(parser):
+    parser.add_argument("--data", type=Path, default=Path("datasets"), metavar="DIR",
+                        help="where download.py has put the data sets (default %(default)s)")
 
 
 def experiment_of(options):
@@ -163,8 +176,10 @@ def run_train(options):
     measure(name, described, run_dir, model, data, test_tiles, seen_tiles, options.ensemble)
     if experiment.model == Experiment.model:
         drawing.draw_diagram(model, ASSETS / f"{experiment.model}.png")
-    enlarge = " --enlarge" if task_of(experiment.task).scale else ""
+    enlarge = " --enlarge" if networkfile.scale_of(asdict(experiment) | {"input_scale": seen_tiles.input_scale or 1}) \
+        else ""
     print(f"restore other images with it: python3 inception2.py restore IMAGE{enlarge} --weights {experiment.name}")
+    print(f"look at what it does: python3 inception2.py gallery {experiment.name}")
 
 
 def run_evaluate(options):
@@ -205,7 +220,7 @@ def run_restore(options):
         raise util.UserError(f"--range {low:g} {high:g} is no range: give the lower value first")
     model_path, known = networkfile.find_weights(options.weights)
     chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large,
-                           options.range, known.get("range"), options.pages)
+                           options.range, known.get("range"), options.pages, networkfile.scale_of(known))
     load = partial(networkfile.load_predict, model_path, known)
     files.restore_files(options.images, options.out, load, known.get("task"), chosen, known.get("reach"))
 
@@ -220,7 +235,30 @@ def run_export(options):
     util.say(f"written: {path} (largest difference of an output in 0..1: {difference:.1e})")
 
 
-COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export}
+def run_gallery(options):
+    trained = sorted(RUNS.glob("*/trained.json"), key=lambda path: path.stat().st_mtime)
+    if not options.weights and not trained:
+        raise util.UserError(f"no training in {RUNS}/ has ended: train a network, or name one of weights/")
+    model_path, known = networkfile.find_weights(options.weights or trained[-1].parent)
+    name = Path(known.get("result", name_of(model_path))).name.removesuffix(".json")
+    paths = [RESULTS / f"{name}.json", *sorted(RESULTS.glob(f"{name}-test*.json"))]  # of a part where there is no whole
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise util.UserError(f"{paths[0]} is missing: make it with python3 inception2.py evaluate {model_path}")
+    result = read_known(path, "measure it again with inception2.py evaluate")
+    data = TileSet(options.data, result["dataset"], result["task"])
+    run_dir = model_path.resolve().parent
+    logs = {name: read_log(run_dir / name / "log.jsonl") for name in ("", "adapted", "own")}
+    from inception2_module import gallery
+
+    restore = partial(networkfile.restore_tiles, networkfile.load_model(model_path), kind=data.kind)
+    page = Path("outputs") / "gallery.html"
+    gallery.write(page, result, data, restore, {name: log for name, log in logs.items() if log}, options.images)
+    util.say(f"written: {page}")
+
+
+COMMANDS = {"train": run_train, "evaluate": run_evaluate, "restore": run_restore, "export": run_export,
+            "gallery": run_gallery}
 
 
 def measure(name, described, run_dir, model, data, test_tiles, seen_tiles, ensemble):

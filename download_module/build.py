@@ -76,10 +76,11 @@ def make_set(out, name, sources, wish, n_workers=None, progress=None):
         manifest, differences = _compare(folder, wish, sources.archives, listing)
         if manifest is not None and not differences:  # another process has just made it
             return manifest, True
-        return _make(folder, sources, wish, listing, differences, n_workers, progress), False
+        before = manifest.get("exceptions", {}) if manifest and manifest["format"] == FORMAT else {}
+        return _make(folder, sources, wish, listing, differences, before, n_workers, progress), False
 
 
-def _make(folder, sources, wish, listing, differences, n_workers, progress):
+def _make(folder, sources, wish, listing, differences, before, n_workers, progress):
     """Cut both sides beside `folder` and put them in its place; say so first when a set is there already."""
     name = folder.name
     partial = _beside(folder, "partial")
@@ -93,7 +94,7 @@ def _make(folder, sources, wish, listing, differences, n_workers, progress):
             tqdm(total=0, desc=name, unit="tile", disable=None if progress is None else not progress) as bar,
             workers.worker_pool(n_workers) as pool,
         ):
-            sides, form = _survey(sources, wish, pool)
+            sides, form = _survey(sources, wish, pool, before)
             tasks = wish.tasks or default_tasks(form.dtype)
             if differences:
                 tqdm.write(f"{folder} is made anew, what is wanted differs: {'; '.join(differences)}", sys.stderr)
@@ -264,8 +265,8 @@ def default_tasks(dtype):
     return DEFAULT_TASKS if dtype == "uint8" else tuple(task for task in DEFAULT_TASKS if not task_of(task).is_noisy)
 
 
-def _survey(sources, wish, pool):
-    """The sides of the split, checked for leaks, and the form of their tiles."""
+def _survey(sources, wish, pool, before):
+    """The sides of the split, checked for leaks, and the form of their tiles; `before` see split.hold_out."""
     if sources.is_known:
         sides = [split.survey(paths, pool=pool, size=wish.size) for paths in (sources.train, sources.test)]
         split.check_no_leak(*sides)
@@ -273,7 +274,7 @@ def _survey(sources, wish, pool):
     train = split.survey(sources.train, split.look_at_pixels, pool, wish.size, sources.inputs)
     if sources.test is None:
         split.keep_one_kind(train)
-        sides = split.hold_out(train, wish.size)  # copies have no tiles, so none can be on the other side
+        sides = split.hold_out(train, wish.size, before)  # copies have no tiles, so none can be on the other side
     else:
         sides = train, split.survey(sources.test, split.look_at_pixels, pool, wish.size, sources.inputs)
         split.keep_one_kind(*sides)
@@ -306,7 +307,8 @@ def _manifest(name, sources, wish, listing, sides, made):
         "licence": sources.licence,
         "citation": sources.citation,
         "listing_sha256": listing,
-        **({"shifted": _shifted(sides, roots)} if sources.inputs else {}),
+        **({} if sources.is_known or sources.test else {"exceptions": split.exceptions_of(*sides.values())}),
+        **({"shifted": _shifted(sides, roots), "input_scale": _input_scale(sides)} if sources.inputs else {}),
         "tiles": {
             key: [
                 {**_source(path, roots[key]), "y": y, "x": x, "rotation": rotation}
@@ -325,6 +327,12 @@ def _shifted(sides, roots):
         for key, side in sides.items() for path, one in zip(side.paths, side.looks, strict=True)
         if one.shift is not None and max(map(abs, one.shift)) > FARTHEST
     ]
+
+
+def _input_scale(sides):
+    """How many times as large as their inputs the targets are, if all are alike; else None."""
+    scales = {one.scale for side in sides.values() for one, n in zip(side.looks, side.capacities, strict=True) if n}
+    return scales.pop() if len(scales) == 1 else None
 
 
 def _source(path, root):
@@ -377,6 +385,9 @@ def describe(manifest, folder):
         if c["skipped"]:
             reasons = ", ".join(f"{n} {reason}" for reason, n in c["skipped"].items())
             lines.append(f"{key}: skipped {sum(c['skipped'].values())} of {c['n_images']} images: {reasons}")
+        if key == "train" and c["n_images_used"] == 1 < c["made"]:
+            lines.append("train: all tiles are of one image, and a training validates on another: add images, or cut "
+                         "a large one into several files")
         if c["constant_crops"]:
             lines.append(f"{key}: passed over {c['constant_crops']} crops of one colour")
         if c["made"] > c["distinct"]:

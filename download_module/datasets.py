@@ -190,6 +190,13 @@ DATASETS = {
 }
 
 
+def test_root_of(name, out):
+    """Return the folder from which the manifest of a known set names its test images; None where they are not there."""
+    dataset = DATASETS[name]
+    folders = [Path(out) / "_sources" / Path(archive.file).stem for archive in dataset.archives]
+    return dataset.list_sides(*folders)[3] if all(folder.is_dir() for folder in folders) else None
+
+
 def get_archives(dataset, out, archives_dir=None, allow_unverified=False, progress=True):
     """Download the archives of a data set to `out/_archives`, or take them from `archives_dir`.
 

@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 
 from download_module import datasets
+from download_module.split import LARGEST_SCALE
 from util import UserError, is_plain_name, read_json
 
 KEYS = ("name", "seed", "tasks", "counts", "verified", "archives", "versions", "tiles")
@@ -39,6 +40,11 @@ def _find_trouble(manifest):
         return f"it has no {missing[0]}"
     if not is_plain_name(manifest["name"]) or not all(is_plain_name(task) for task in manifest["tasks"]):
         return "its name or a task leads elsewhere"
+    if manifest.get("input_scale") not in (None, *range(1, LARGEST_SCALE + 1)):
+        return f"its inputs were enlarged by {manifest['input_scale']!r}"
+    for digest, side in manifest.get("exceptions", {}).items():
+        if side not in SPLITS:
+            return f"the image {digest} is on the side {side!r}"
     for split in SPLITS:
         tiles = manifest["tiles"][split]
         if len(tiles) != manifest["counts"][split]["made"]:

@@ -53,6 +53,7 @@ class Look:
     high: float = 255.0
     n_free: int | None = None  # positions without a hole; None: all
     shift: tuple | None = None  # of an input to its target, (y, x) in pixels
+    scale: int = 1  # how many times as large as its input
 
 
 @dataclass
@@ -113,6 +114,7 @@ def read_pair(path, input_path=None):
     -------
     target, degraded : array (H, W, C), C = 1 or 3 and the same in both; degraded is None where there is no input
     missing : bool (H, W), where one of them has a hole or is transparent, or None
+    scale : int, by which the input was enlarged
 
     Raises
     ------
@@ -123,7 +125,7 @@ def read_pair(path, input_path=None):
     """
     target, missing = read_source(path)
     if input_path is None:
-        return target, None, missing
+        return target, None, missing, 1
     degraded, also_missing = read_source(input_path)
     (height, width), (low_height, low_width) = target.shape[:2], degraded.shape[:2]
     scale = height // low_height
@@ -139,7 +141,7 @@ def read_pair(path, input_path=None):
     target, degraded = (image if image.shape[2] == n_channels else image.repeat(n_channels, axis=-1)
                         for image in (target, degraded))
     masks = [mask for mask in (missing, also_missing) if mask is not None]
-    return target, degraded, np.logical_or.reduce(masks) if masks else None
+    return target, degraded, np.logical_or.reduce(masks) if masks else None, scale
 
 
 def find_shift(target, degraded):
@@ -163,7 +165,7 @@ def find_shift(target, degraded):
 def look_at_pixels(path, size, input_path=None):
     """Read an image, to know whether it can be cut and to tell it from others whatever their files are."""
     try:
-        pixels, degraded, missing = read_pair(path, input_path)
+        pixels, degraded, missing, scale = read_pair(path, input_path)
     except ImageError as error:
         return Look(reason=error.reason)
     shift = None if degraded is None else find_shift(pixels, degraded)
@@ -178,7 +180,7 @@ def look_at_pixels(path, size, input_path=None):
     shown = pixels[..., :1] if (pixels == pixels[..., :1]).all() else pixels  # gray may be stored as RGB
     content = np.ascontiguousarray(shown).tobytes() + (b"" if missing is None else missing.tobytes())
     digest = hashlib.sha256(f"{shown.shape} {shown.dtype}".encode() + content).hexdigest()
-    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift)
+    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift, scale)
 
 
 def survey(paths, look=look_at_header, pool=None, size=TILE_SIZE, inputs=None):
@@ -243,29 +245,42 @@ def keep_one_kind(*sides):
             side.skipped["deeper than the others, of 8 bits" if has_8_bits else "of 8 bits, unlike the others"] += 1
 
 
-def hold_out(side, size=TILE_SIZE):
+def hold_out(side, size=TILE_SIZE, before=None):
     """Split one side in two (train, test) by whole images.
 
     Whether an image is for the test is decided by its own pixels: those whose digest, read as a fraction, is below
-    `TEST_SHARE`. So images that are added later move none to the other side, with one exception that no set of a few
-    images can do without: where none is below, the lowest is for the test, until one below is added; and where all
-    are, the highest is for the training.
+    `TEST_SHARE`. A set of a few images needs exceptions: where none is below, the lowest is for the test, and where all
+    are, the highest is for the training. The set remembers them (`exceptions_of`), so that images which are added later
+    move none to the other side.
 
-    The pages of a file go with its first one. Images that cannot be used stay in train, to be counted there. Raises
-    `UserError` below two usable images.
+    The pages of a file go with its first one. Images that cannot be used stay in train, to be counted there.
+
+    Parameters
+    ----------
+    side : Side
+    size : int, of the tiles
+    before : dict, the exceptions of the set that this one replaces
+
+    Returns
+    -------
+    (Side, Side)
+
+    Raises
+    ------
+    UserError
+        Below two usable images.
     """
-    files, usable = [split_page(path)[0] for path in side.paths], {}
-    for file, one, capacity in zip(files, side.looks, side.capacities, strict=True):
-        if capacity:
-            usable.setdefault(file, int(one.pixels, 16) / 16**64)
+    files, usable, before = [split_page(path)[0] for path in side.paths], _digests(side), before or {}
     if len(usable) < 2:
         skipped = f" ({side.describe_skipped()})" if side.skipped else ""
         raise UserError(
             f"{len(usable)} image of at least {size}x{size} was found and two are needed, one of them for the test, "
-            f"that can be read and show more than one colour{skipped}: add images, or cut smaller tiles with --tile"
+            f"that can be read and show more than one colour{skipped}: add images, "
+            f"{'cut a large one into two files, ' * bool(usable)}or cut smaller tiles with --tile"
         )
-    lowest, *between, _ = sorted(usable, key=usable.get)
-    test = {lowest, *(file for file in between if usable[file] < TEST_SHARE)}
+    test = {file for file, digest in usable.items() if before.get(digest, _side_of(digest)) == "test"}
+    lowest, *_, highest = sorted(usable, key=usable.get)
+    test = (test or {lowest}) - ({highest} if len(test) == len(usable) else set())
     is_test = [file in test and capacity > 0 for file, capacity in zip(files, side.capacities, strict=True)]
     sides = [[i for i, there in enumerate(is_test) if there == wanted] for wanted in (False, True)]
     train, held = (Side(*([values[i] for i in chosen] for values in (side.paths, side.capacities, side.looks)))
@@ -273,6 +288,25 @@ def hold_out(side, size=TILE_SIZE):
     train.skipped = side.skipped
     train.inputs = held.inputs = side.inputs
     return train, held
+
+
+def exceptions_of(train, test):
+    """The images of two sides that are not where their own pixels say: {digest: "train" or "test"}."""
+    return {digest: name for name, side in zip(SPLITS, (train, test), strict=True)
+            for digest in _digests(side).values() if _side_of(digest) != name}
+
+
+def _digests(side):
+    """{file: digest of the pixels of its first page that has tiles}."""
+    digests = {}
+    for path, one, capacity in zip(side.paths, side.looks, side.capacities, strict=True):
+        if capacity:
+            digests.setdefault(split_page(path)[0], one.pixels)
+    return digests
+
+
+def _side_of(digest):
+    return "test" if int(digest, 16) / 16**64 < TEST_SHARE else "train"
 
 
 def form_of(sides, size, value_range=None):

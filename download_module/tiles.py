@@ -105,7 +105,7 @@ def noise_rng(seed, split, k, task):
 def cut(job):
     """Cut, degrade and write the tiles of one job; the image is decoded once. Returns a `Done`."""
     try:
-        image, degraded, missing = read_pair(job.path, job.input)
+        image, degraded, missing, _ = read_pair(job.path, job.input)
     except ImageError:
         return Done(job.image, 0, False, unreadable=True)
     size = job.form.size
@@ -139,15 +139,16 @@ def _is_constant(pixels):
 def _write_tile(job, k, target, given):
     """Write a target and its inputs: of a pair the one `given`, made from the target all others."""
     form, name = job.form, tile_name(k, job.form.dtype)
-    target = _in_form(target, form)
+    target = in_form(target, form)
     _save(job.folder / "hr" / name, target)
     for task in job.tasks:
         rng = noise_rng(job.seed, job.split, k, task)
-        made = _in_form(given, form) if task_of(task).is_pairs else degrade(target, task, rng, form.low, form.high)
+        made = in_form(given, form) if task_of(task).is_pairs else degrade(target, task, rng, form.low, form.high)
         _save(job.folder / task / name, made)
 
 
-def _in_form(crop, form):
+def in_form(crop, form):
+    """Give a crop (H, W, C) the channels and the type of a form."""
     crop = crop if crop.shape[2] == form.channels else crop.repeat(form.channels, axis=-1)
     return np.ascontiguousarray(crop, form.dtype)
 

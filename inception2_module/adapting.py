@@ -47,7 +47,7 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
         When all tiles show one scene, so that none can be held out; and as `training.train`.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    training.claim(run_dir, experiment, tiles.kind, data_id)
+    training.claim(run_dir, experiment, tiles, data_id)
     model_path, trained_path = run_dir / "model.keras", run_dir / "trained.json"
     if model_path.exists() and trained_path.exists():
         return networkfile.load_model(model_path)

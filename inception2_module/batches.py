@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from download_module.degrade import degrade, downscale, task_of
+from download_module.degrade import degrade, downscale, task_of, to_luma
 from inception2_module.scores import scales
 
 
@@ -29,6 +29,8 @@ def draw_batch(tiles, update, experiment, recipe):
         permute_channels : permute the colour channels of each pair, unless the task is to tell them apart (gray)
         fresh_degradation : make the input anew from the target, once it has been cut and turned: with other noise, or
             with low-resolution pixels that begin elsewhere. Inputs of pairs stay as they are
+        gray : part of the colour crops that become gray before their input is made anew, as from a sensor without
+            colours: with the same noise in all channels
 
     Returns
     -------
@@ -56,7 +58,11 @@ def draw_batch(tiles, update, experiment, recipe):
             channels = rng.permutation(3)
             tile = [array[..., channels] for array in tile]
         if fresh:
-            tile[1] = degrade(np.ascontiguousarray(tile[0]), experiment.task, rng, tiles.kind.low, tiles.kind.high)
+            is_gray = recipe.gray and tiles.kind.channels == 3 and rng.random() < recipe.gray
+            target = to_luma(tile[0])[..., :1] if is_gray else np.ascontiguousarray(tile[0])
+            tile = [target, degrade(target, experiment.task, rng, tiles.kind.low, tiles.kind.high)]
+            if is_gray:
+                tile = [array.repeat(3, axis=-1) for array in tile]
         batch.append(tile)
     target, degraded = (tiles.kind.seen(np.stack(arrays)) for arrays in zip(*batch, strict=True))
     if tiles.kind.is_data and not task_of(experiment.task).is_noisy:  # each crop counts as much, see networks.even

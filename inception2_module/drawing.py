@@ -12,8 +12,8 @@ MARGIN, LABEL_HEIGHT, ROW_LABEL_WIDTH = 8, 22, 96
 N_FIXED = 2  # of the first test tiles, which no result has chosen (a third makes noisy pictures larger than 1 MB)
 
 
-def choose_rows(gains):
-    """Choose the tiles to show: the first two, then the best, median and worst gain.
+def choose_rows(gains, n_fixed=N_FIXED):
+    """Choose the tiles to show: the first ones, then the best, median and worst gain.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def choose_rows(gains):
     list of (label, index), without repeats
     """
     order = np.argsort(gains)
-    named = [("", i) for i in range(min(N_FIXED, len(gains)))]
+    named = [("", i) for i in range(min(n_fixed, len(gains)))]
     named += [("best gain\n", order[-1]), ("median gain\n", order[len(order) // 2]), ("worst gain\n", order[0])]
     rows, seen = [], set()
     for label, index in named:

@@ -88,11 +88,12 @@ class Recipe:
     # Momentum of a moving average of the weights. The last average is the result unless an earlier one, or the
     # untouched input, was better on validation tiles, see training.last_is_as_good; without it the last weights are.
     averaging: float | None = None
-    symmetries: bool = False  # these five: see batches.draw_batch
+    symmetries: bool = False  # these six: see batches.draw_batch
     permute_channels: bool = False
     fresh_degradation: bool = False
     crop: int | None = None
     shrunk: float = 0.0
+    gray: float = 0.0
 
 
 RECIPES = {
@@ -105,6 +106,8 @@ RECIPES = {
         symmetries=True, permute_channels=True, fresh_degradation=True, crop=64,
     ),
 }
+# For thousands of photographs and networks that anyone may take: a gray image's noise is the same in all channels.
+RECIPES["general"] = replace(RECIPES["fewdata"], gray=0.25)
 
 
 @dataclass(frozen=True)

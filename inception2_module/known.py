@@ -1,5 +1,6 @@
-"""What is known of a network: its card in weights/, or the configuration beside its training. Standard library only."""
+"""What is known of a network: its card in weights/, or what lies beside its training. Standard library only."""
 
+import json
 import math
 from dataclasses import fields
 
@@ -25,6 +26,20 @@ def read_known(path, mend):
     return known
 
 
+def read_log(path):
+    """Read the log of a training, a list of {update, loss, psnr, seconds}: a missing one is empty.
+
+    A broken one raises `util.UserError`.
+    """
+    if not path.exists():
+        return []
+    try:
+        log = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [{key: line[key] for key in ("update", "loss", "psnr", "seconds")} for line in log]
+    except (ValueError, KeyError, TypeError) as error:
+        raise util.UserError(f"{path} is broken ({error!r}): delete {path.parent} to train from the start") from error
+
+
 def _find_trouble(known):
     """Return what is wrong, or None."""
     if not isinstance(known, dict) or not {"dataset", "task", "n_train"} <= known.keys():
@@ -39,6 +54,9 @@ def _find_trouble(known):
             return f"its {field.name} is {value!r}"
     if known["n_train"] == 0 or known.get("n_updates") == 0:
         return "it names no tiles or no updates"
+    scale = known.get("input_scale", 1)
+    if type(scale) is not int or scale < 1:
+        return f"its input_scale is {scale!r}"
     if known.get("range") is not None:
         low, high = known["range"]
         if not (math.isfinite(low) and math.isfinite(high) and low < high):

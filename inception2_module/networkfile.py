@@ -12,6 +12,7 @@ import numpy as np
 
 import util
 from download_module import unpack
+from download_module.degrade import task_of
 from inception2_module import scores, symmetries
 from inception2_module.known import read_known
 from inception2_module.scores import EIGHT_BIT
@@ -55,6 +56,17 @@ def find_weights(name):
         raise util.UserError(f"there is no network {name}: give one of these names: {cards}; or a training in {RUNS}/ "
                              f"({runs} there), or the path of a .keras file")
     return path, read_known(path.resolve().with_name("config.json"), "remove it, or train again")
+
+
+def scale_of(known):
+    """By how much a network's small images are enlarged before it sees them, at least 2; None where they are not.
+
+    That is the scale of super-resolution or, of pairs, that of all their inputs to their targets.
+
+    known : dict, see `find_weights`
+    """
+    scale = known.get("input_scale", 1)
+    return scale if scale > 1 else task_of(known["task"]).scale if known.get("task") else None
 
 
 PREDICT_BATCH = 8

@@ -31,6 +31,7 @@ class Tiles:
         or, on Mars, all images of one Martian day.
     kind : scores.Kind, what the values mean
     groups : tuple of str, for each tile what it shows, such as "terrain"; None where the set does not know
+    input_scale : int, by which the inputs of pairs were enlarged; None where they differ, and of what are no pairs
     """
 
     target: np.ndarray
@@ -38,6 +39,7 @@ class Tiles:
     scenes: tuple = ()
     kind: Kind = EIGHT_BIT
     groups: tuple | None = None
+    input_scale: int | None = None
 
     def __len__(self):
         return len(self.target)
@@ -96,9 +98,10 @@ class TileSet:
         try:
             train, validation = split_validation(sources)
         except ValueError as error:
+            more = len({tile["source"] for tile in self.manifest["tiles"]["train"]}) > 1
             raise util.UserError(
                 f"the {n_train} training tiles come from one image, none is left to validate on: "
-                "ask for more tiles or add images"
+                f"{'ask for more tiles' if more else 'cut a large image into several files'}, or add images"
             ) from error
         return tuple(self._read("train", [first + i for i in side]) for side in (train, validation))
 
@@ -158,8 +161,8 @@ class TileSet:
             raise util.UserError(f"{self.directory} holds tiles of {target.shape[3]} channels of {target.dtype}, its "
                                  f"manifest says {self.kind.channels} of {self.kind.dtype}: make them anew")
         groups = tuple(self.manifest["tiles"][split][i].get("group") for i in indices)
-        return Tiles(target, degraded, tuple(scenes[i] for i in indices), self.kind, groups if all(groups) else None)
-
+        return Tiles(target, degraded, tuple(scenes[i] for i in indices), self.kind, groups if all(groups) else None,
+                     self.manifest.get("input_scale"))
 
     def _read_side(self, split, name, paths, indices):
         """Read some tiles of one folder, of which `paths` are all."""

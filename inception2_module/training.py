@@ -24,6 +24,7 @@ from download_module.disk import lock
 from inception2_module import backend, batches, muon, networkfile, networks, scores
 from inception2_module.backend import keras
 from inception2_module.experiments import Recipe, recipe_of
+from inception2_module.known import read_log
 
 # About 8 gray levels, the size of the errors of Mars x4. With less it comes near to the absolute error, whose gradient
 # does not shrink with the error: with that the ReLUs died (in runs on validation tiles that are not committed).
@@ -130,12 +131,12 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose=Tr
 
 
 def _train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose):
-    claim(run_dir, experiment, train_tiles.kind, data_id)
+    claim(run_dir, experiment, train_tiles, data_id)
     distribute(experiment.batch_size)
     model = build(experiment, train_tiles)
     checkpoint_path, log_path = run_dir / "checkpoint.npz", run_dir / "log.jsonl"
     start = load_checkpoint(checkpoint_path, model) if checkpoint_path.exists() else 0
-    log = [line for line in _read_log(log_path) if line["update"] <= start]
+    log = [line for line in read_log(log_path) if line["update"] <= start]
     seconds_before, began = (log[-1]["seconds"] if log else 0.0), time.perf_counter()
     recipe, best_path = recipe_of(experiment), run_dir / "best.npz"
     best_psnr = np.mean(_load_best(best_path, model)[0]) if start and recipe.averaging else -np.inf
@@ -310,11 +311,13 @@ def _load_best(path, model):
     return stored["tiles"], int(stored["update"]), weights
 
 
-def claim(run_dir, experiment, kind, data_id):
+def claim(run_dir, experiment, tiles, data_id):
     """Save the configuration of a run beside its weights; never mix two configurations in one folder (`UserError`)."""
-    config = asdict(experiment)
+    config, kind = asdict(experiment), tiles.kind
     if kind.is_data:  # whoever restores other images of such an instrument is to see them in the same range
         config |= {"range": [kind.low, kind.high], "evened": True}
+    if tiles.input_scale:
+        config["input_scale"] = tiles.input_scale
     if experiment.start:
         config["start_sha256"] = util.sha256_of(networkfile.find_weights(experiment.start)[0])
     config |= {"data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)),
@@ -338,17 +341,6 @@ def _with_new_fields(config):
 
 def _state(model):
     return [keras.ops.convert_to_numpy(v) for v in model.variables + model.optimizer.variables]
-
-
-def _read_log(path):
-    """Read the log; a missing one is empty, a broken one a `UserError`."""
-    if not path.exists():
-        return []
-    try:
-        log = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [{key: line[key] for key in ("update", "loss", "psnr", "seconds")} for line in log]
-    except (ValueError, KeyError, TypeError) as error:
-        raise util.UserError(f"{path} is broken ({error!r}): delete {path.parent} to train from the start") from error
 
 
 def _write_log(path, log):

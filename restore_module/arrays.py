@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from download_module.degrade import task_of
 from download_module.imagefile import picture_of
 from inception2_module import networkfile, symmetries
 from restore_module import blocks
@@ -59,9 +58,10 @@ def restore(array, weights, enlarge=False, ensemble=False, value_range=None):
     if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
         raise UserError(f"{value_range} is not a range: give (low, high), the lower value first")
     _, known = networkfile.find_weights(weights)
-    scale = task_of(known["task"]).scale if known.get("task") else None
+    scale = networkfile.scale_of(known)
     if enlarge and not scale:
-        raise UserError(f"{weights} is for {known.get('task') or 'no known task'}: enlarge needs super-resolution")
+        raise UserError(f"{weights} is for {known.get('task') or 'no known task'}: enlarge needs super-resolution, or "
+                        "pairs whose inputs were all smaller by one factor")
     predict, reach = network(weights)
     function = symmetries.with_symmetries(predict, ensemble, trust=False)
     restored = [_restored(image, function, reach, scale if enlarge else 1, value_range, known.get("range"))

@@ -32,6 +32,7 @@ class Options:
     value_range: tuple[float, float] | None = None
     set_range: tuple[float, float] | None = None  # of the set that the network was trained on
     pages: bool = False
+    scale: int | None = None  # that --enlarge enlarges by
 
 
 def find_images(inputs, out_dir, on_error):
@@ -86,9 +87,10 @@ def restore_files(inputs, out_dir, load, task, options, reach=None):
         When an option does not fit, or at the end when any image failed.
     """
     unread = []  # a sentence for each folder
-    images, scale = find_images(inputs, out_dir, unread.append), task_of(task).scale if task else None
-    if options.enlarge and not scale:
-        raise util.UserError(f"--enlarge needs weights of super-resolution and these are for {task or 'no known task'}")
+    images = find_images(inputs, out_dir, unread.append)
+    if options.enlarge and not options.scale:
+        raise util.UserError("--enlarge needs weights of super-resolution, or of pairs whose inputs were all smaller "
+                             f"by one factor, and these are for {task or 'no known task'}")
     if options.trust_path and len(images) > 1:
         raise util.UserError(f"--trust takes one image at a time and these are {len(images)}")
     util.check_writable(out_dir)
@@ -118,9 +120,9 @@ def restorer(predict, reach, task, options):
     predict, task, options : see `restore_files`
     reach : function -> int, see blocks.reach_of
     """
-    scale = task_of(task).scale if task else None
+    scale = task_of(task).scale if task else None  # by bicubic, in which a pair need not have been made smaller
     return partial(
-        restore_file, reach=reach, scale=scale if options.enlarge else 1, options=options,
+        restore_file, reach=reach, scale=options.scale if options.enlarge else 1, options=options,
         restore=symmetries.with_symmetries(predict, options.ensemble, options.trust_path is not None, scale),
         warn=partial(guard.warn, task=task, enlarge=options.enlarge, set_range=options.set_range),
     )

@@ -17,6 +17,7 @@ import util
 from download_module import imagefile
 from download_module.degrade import task_of, upscale
 from inception2_module import networkfile
+from inception2_module.networkfile import scale_of
 from inception2_module.scores import DATA_RANGE, Kind
 from restore_module import arrays, files, guard
 
@@ -44,11 +45,6 @@ def networks():
 def is_own(name):
     """Whether a network is a training of runs/, none of weights/."""
     return not (networkfile.WEIGHTS / f"{name}.json").exists()
-
-
-def scale_of(known):
-    """Return the factor of a network of super-resolution, or None."""
-    return task_of(known["task"]).scale if known.get("task") else None
 
 
 def describe(name, known, texts):
@@ -202,7 +198,8 @@ def restore(upload, name, enlarge, with_trust, texts, out_dir):
         raise util.UserError(texts["no_network"])
     scale = scale_of(known)
     trust_path = Path(out_dir) / "trust.png" if with_trust else None
-    options = files.Options(enlarge=bool(enlarge and scale), trust_path=trust_path, set_range=known.get("range"))
+    options = files.Options(enlarge=bool(enlarge and scale), trust_path=trust_path, set_range=known.get("range"),
+                            scale=scale)
     with copied(upload, texts) as path:
         before = read(path, texts, scale if options.enlarge else 1)
         output_path = Path(out_dir) / f"restored{path.suffix}"

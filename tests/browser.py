@@ -1,6 +1,6 @@
 """The page in a real browser, for its tests; and its picture in the READMEs:
 
-    PYTHONPATH=.venv/app .venv/bin/python -m tests.browser       # writes assets/page.png; needs chromium
+    PYTHONPATH=.venv/app .venv/bin/python -m tests.browser       # assets/page.png; after `make app`, with chromium
 """
 
 import os

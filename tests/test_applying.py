@@ -28,7 +28,8 @@ def write(path, size=(40, 56), seed=0, **options):
 
 
 def restore(inputs, out, predict=brighter, task="sr_x4", **options):
-    files.restore_files(inputs, out, lambda: predict, task, files.Options(**options))
+    scale = networkfile.scale_of({"task": task})
+    files.restore_files(inputs, out, lambda: predict, task, files.Options(scale=scale, **options))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (600, 20), (700, 530)])

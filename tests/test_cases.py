@@ -93,7 +93,7 @@ def tiff(path, samples, photometric=1, compression=1, planar=1, predictor=1, ext
 
 def restored(path, out, predict=lambda inputs: inputs, **options):
     """The path of what `inception2.py restore` makes of a file, by default with a network that changes nothing."""
-    files.restore_files([path], out, lambda: predict, "sr_x4", files.Options(**options))
+    files.restore_files([path], out, lambda: predict, "sr_x4", files.Options(scale=4, **options))
     return out / path.name
 
 

@@ -94,6 +94,13 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(in_trained, mon
     assert json.loads(after)["methods"] == json.loads(before)["methods"]
 
 
+def test_the_end_of_a_training_names_what_comes_next(in_trained, capsys):
+    assert run(*ARGUMENTS) == 0
+    said = capsys.readouterr().out
+    for command in (f"restore IMAGE --enlarge --weights {NAME}", f"gallery {NAME}"):
+        assert f": python3 inception2.py {command}\n" in said
+
+
 def test_a_saved_model_is_measured_alike(in_trained):
     path = in_trained / "results" / f"{NAME}.json"
     before = json.loads(path.read_text())
@@ -191,6 +198,8 @@ def test_two_inputs_never_share_an_output(in_trained, tmp_path, capsys):
     (["evaluate", "nowhere.keras", "--dataset", "tiny", "--task", "sr_x4"], "there is no network nowhere.keras"),
     (["restore", "a.png", "--weights", "nowhere.keras"], "there is no network nowhere.keras"),
     (["restore", "a.png", "--weights", "nothing"], "there is no network nothing: give one"),
+    (["gallery"], "no training in runs/ has ended"),
+    (["gallery", "nothing"], "there is no network nothing: give one"),
     (["export", "gif", "--weights", "nothing"], "invalid choice: 'gif'"),
 ])
 def test_wrong_options_get_one_clear_sentence(workplace, capsys, arguments, said):
@@ -310,8 +319,31 @@ def test_the_samples_put_each_method_in_its_own_column():
     assert [value for value in dict.fromkeys(middle.tolist()) if value in (40, 80, 120)] == [40, 80, 120]
 
 
+@pytest.mark.parametrize("arguments", [["gallery"], ["gallery", NAME], ["gallery", "runs/" + NAME]])
+def test_a_training_can_be_looked_at(in_trained, capsys, arguments):
+    page = in_trained / "outputs" / "gallery.html"
+    page.unlink(missing_ok=True)
+    assert run(*arguments) == 0
+    assert "written: outputs/gallery.html" in capsys.readouterr().out
+    result = json.loads((in_trained / "results" / f"{NAME}.json").read_text())
+    text = page.read_text()
+    assert NAME in text
+    assert all(f"{row['psnr']:.2f}</td>" in text for row in result["methods"].values())
+    assert "PSNR of validation tiles" in text
+
+
+def test_a_training_without_a_result_is_one_sentence(in_trained, capsys):
+    path = in_trained / "results" / f"{NAME}.json"
+    before = path.read_bytes()
+    path.unlink()
+    assert run("gallery", NAME) == 2
+    assert f"results/{NAME}.json is missing" in capsys.readouterr().err
+    path.write_bytes(before)
+
+
 @pytest.mark.parametrize("arguments", [
-    ["evaluate", NAME], ["export", "tflite", "--weights", NAME], ["restore", "a.png", "--weights", NAME],
+    ["evaluate", NAME], ["gallery", NAME], ["export", "tflite", "--weights", NAME],
+    ["restore", "a.png", "--weights", NAME],
 ])
 def test_what_does_not_train_does_not_load_the_trainer(in_trained, arguments):
     tilefile.write_image(in_trained / "a.png", np.zeros((16, 16, 3), np.uint8))

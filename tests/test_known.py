@@ -24,6 +24,7 @@ def read(tmp_path, edit):
 @pytest.mark.parametrize("edit", [
     {}, {"task": None}, {"range": None}, {"range": [-1.5, 3]}, {"reach": 64}, {"learning_rate": 1},
     {"recipe_settings": {"n_updates": 5}}, {"recipe_settings": None}, {"task": "blur_s1.6+sr_x4+noise_s0..5"},
+    {"task": "pairs", "input_scale": 2},
 ])
 def test_what_a_training_may_have_written_is_read(tmp_path, edit):
     assert read(tmp_path, edit) == {**GOOD, **edit}
@@ -40,6 +41,7 @@ def test_without_a_file_nothing_is_known(tmp_path):
     {"recipe_settings": 3}, {"recipe_settings": {"n_updates": "a"}}, {"recipe_settings": {}}, {"n_updates": 0},
     {"model": "\x1b[2J"}, {"recipe": "a\nb"}, {"reach": "a"}, {"reach": -16}, {"reach": 10**9}, {"onnx": 3},
     {"onnx": {}}, {"onnx": {"sha256": 5}}, {"learning_rate": "fast"}, {"width": []},
+    {"input_scale": "2"}, {"input_scale": 0}, {"input_scale": True}, {"input_scale": None},
 ])
 def test_what_was_changed_by_hand_is_refused(tmp_path, edit):
     with pytest.raises(util.UserError, match=r"config\.json is damaged .*, .*: train again$") as caught:

@@ -1,15 +1,19 @@
 """A user's own pairs: cut at one place of both, never degraded anew, what does not fit is named."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import inception2
 import util
 from download_module import build, datasets, split, tilefile
 from download_module.degrade import degrade, downscale, task_of, upscale
 from inception2_module import classical, scores, tileset
 from inception2_module.batches import draw_batch
 from inception2_module.experiments import RECIPES, Experiment
+from restore_module import restore
 
 
 def scene(seed, size=(150, 170)):
@@ -56,9 +60,53 @@ def test_tiles_of_both_are_cut_at_one_place(tmp_path):
 def test_smaller_inputs_are_enlarged(tmp_path):
     write_pairs(tmp_path, make=lambda image: downscale(image, 2))
     for path in (tmp_path / "inputs").rglob("*.bmp"):
-        target, given, _ = split.read_pair(tmp_path / "targets" / "deep" / f"{path.stem}.png", path)
+        target, given, _, scale = split.read_pair(tmp_path / "targets" / "deep" / f"{path.stem}.png", path)
         np.testing.assert_array_equal(given, upscale(downscale(target, 2), 2))
-    make(tmp_path)
+        assert scale == 2
+    manifest, _ = make(tmp_path)
+    assert manifest["input_scale"] == 2
+
+
+@pytest.mark.parametrize(("sizes", "scale"), [((1, 1, 1, 1), 1), ((2, 2, 2, 1), None)])
+def test_of_other_pairs_no_factor_is_known(tmp_path, sizes, scale):
+    write_pairs(tmp_path, make=lambda image: image, suffix=".png")
+    for i, size in enumerate(sizes):
+        write(tmp_path / "inputs" / "deep" / f"{i}.png", downscale(scene(i), size))
+    assert make(tmp_path)[0]["input_scale"] == scale
+
+
+def train_on_pairs(folder, scale):
+    """Train a tiny network on pairs, as a user does; return its name. The current folder is to be `folder`."""
+    write_pairs(folder, make=lambda image: downscale(image, scale))
+    make(folder)
+    inception2.main(["--dataset", "mine", "--task", "pairs", "--model", "srcnn535", "--width", "4", "--n-train", "4",
+                     "--n-updates", "1"])
+    return next(Path("runs").glob("mine-*")).name
+
+
+def test_small_images_are_enlarged_as_the_inputs_of_the_pairs_were(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = train_on_pairs(tmp_path, 2)
+    small = downscale(scene(9), 2)
+    write(tmp_path / "new.png", small)
+    assert f"restore IMAGE --enlarge --weights {name}" in capsys.readouterr().out
+    inception2.main(["restore", "new.png", "--enlarge", "--weights", name])
+    large = tilefile.read_image(Path("outputs") / "new.png")
+    assert large.shape == (150, 170, 3)
+    np.testing.assert_array_equal(large, restore(small, name, enlarge=True))
+    np.testing.assert_allclose(large.astype(int), restore(upscale(small, 2), name), atol=1)
+
+
+def test_pairs_of_one_size_know_no_factor_to_enlarge_by(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = train_on_pairs(tmp_path, 1)
+    write(tmp_path / "new.png", scene(9))
+    assert f"restore IMAGE --weights {name}" in capsys.readouterr().out
+    with pytest.raises(util.UserError, match=r"--enlarge needs .* smaller by one factor, and these are for pairs"):
+        inception2.main(["restore", "new.png", "--enlarge", "--weights", name])
+    with pytest.raises(util.UserError, match="all smaller by one factor"):
+        restore(scene(9), name, enlarge=True)
+    assert not Path("outputs").exists()
 
 
 def test_gray_and_colour_fit_and_holes_of_either_are_in_no_tile(tmp_path):
@@ -66,11 +114,11 @@ def test_gray_and_colour_fit_and_holes_of_either_are_in_no_tile(tmp_path):
     given = np.dstack([scene(0), np.full((150, 170), 255, np.uint8)])
     given[:, :20, 3] = 0
     write(tmp_path / "inputs" / "a.png", given)
-    *_, missing = split.read_pair(tmp_path / "targets" / "a.png", tmp_path / "inputs" / "a.png")
+    *_, missing, _ = split.read_pair(tmp_path / "targets" / "a.png", tmp_path / "inputs" / "a.png")
     assert missing[:, :20].all()
     assert not missing[:, 20:].any()
     write(tmp_path / "inputs" / "a.png", scene(0)[..., 0])
-    target, given, _ = split.read_pair(tmp_path / "targets" / "a.png", tmp_path / "inputs" / "a.png")
+    target, given, *_ = split.read_pair(tmp_path / "targets" / "a.png", tmp_path / "inputs" / "a.png")
     assert target.shape == given.shape
 
 

@@ -130,6 +130,17 @@ def test_a_cell_is_the_mean_of_its_draws_with_an_interval_and_its_faults():
     assert "mars sr_x4, fewdata, Inception-Unet+SRCNN535, n = 100, draw 1: it is worse." in content
 
 
+def test_a_branch_is_the_whole_network_over_the_one_without_it_and_has_its_row_before_it_is_run():
+    whole = next(e for e in matrix.matrix() if (e.task, e.recipe, e.n_train) == ("sr_x8", "paper", 100))
+    without = replace(whole, model="unet_srcnn535")
+    assert without in matrix.matrix()
+    results = {whole.name: result_of(whole, gain=0.0), without.name: result_of(without, gain=-1.5)}
+    rows = tables.branches_block(results).splitlines()
+    assert "| x8 | bypass | 100 | +0.00* | -1.50* | +1.50* |" in rows
+    assert "| x8 | bypass | 1,000 | — | — | — |" in rows
+    assert "| noise, sigma 64 | srcnn535 | 10,000 | — | — | — |" in rows
+
+
 def test_one_draw_has_a_mark_and_no_interval():
     content = tables.gains_block({FIRST.name: result_of(FIRST)}, tables.over_input)
     assert content.endswith("| +1.25* |")

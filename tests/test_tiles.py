@@ -307,24 +307,54 @@ def test_whole_images_are_held_out(tmp_path, n_images):
 
 
 def test_images_that_are_added_move_none_to_the_other_side(tmp_path):
-    def held(n):
+    def held(n, before=None):
         side = split.Side([], [], [])
         for i in range(n):
             side.paths.append(Path(f"{i}.png"))
             side.capacities.append(1)
             side.looks.append(split.Look(128, 128, None, hashlib.sha256(bytes([i])).hexdigest()))
-        train, test = split.hold_out(side)
+        train, test = split.hold_out(side, before=before)
         assert sorted(train.paths + test.paths) == sorted(side.paths)
-        return set(train.paths), set(test.paths)
+        return set(train.paths), set(test.paths), split.exceptions_of(train, test)
 
-    train, test = held(60)
-    more_train, more_test = held(200)
+    train, test, exceptions = held(60)
+    assert exceptions == {}
+    more_train, more_test, _ = held(200)
     assert train < more_train
     assert test < more_test
     assert 0.05 < len(more_test) / 200 < 0.15
-    for n in range(2, 60):  # of a few images none may be below the tenth: but nothing goes from training to test
-        before, after = held(n)[0], held(n + 1)[1]
-        assert len(before & after) == 0 or n < 3
+    train, test, exceptions = held(2)
+    assert len(exceptions) == 1  # none is below the tenth, or both
+    for n in range(3, 60):
+        more_train, more_test, exceptions = held(n, exceptions)
+        assert train < more_train or test < more_test
+        assert train <= more_train
+        assert test <= more_test
+        train, test = more_train, more_test
+
+
+def test_a_set_of_few_images_remembers_what_was_held_out(tmp_path):
+    def sides(manifest):
+        return [{tile["source"] for tile in manifest["tiles"][key]} for key in split.SPLITS]
+
+    for i in range(3):
+        write(tmp_path / "a" / f"{i}.png", noise(140, 150, i))
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 40, 10)
+    train, test = sides(manifest)
+    assert len(test) == 1
+    for i in range(3, 12):
+        write(tmp_path / "a" / f"{i}.png", noise(140, 150, i))
+        manifest, finished = make(tmp_path, datasets.own_images(tmp_path / "a"), 40, 10)
+        more_train, more_test = sides(manifest)
+        assert train <= more_train and test <= more_test and not finished
+        train, test = more_train, more_test
+
+
+def test_one_training_image_is_said_to_be_too_few(tmp_path):
+    for i in range(2):
+        write(tmp_path / "a" / f"{i}.png", noise(140, 150, i))
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 40, 10)
+    assert any("all tiles are of one image" in line for line in build.describe(manifest, tmp_path))
 
 
 @pytest.mark.parametrize("dataset", ["one folder", "two folders"])
@@ -570,7 +600,7 @@ def test_one_image_cannot_be_split(tmp_path):
     write(tmp_path / "a" / "0.png", noise(128, 128))
     write(tmp_path / "a" / "1.png", noise(20, 20))
     sources = datasets.own_images(tmp_path / "a")
-    with pytest.raises(util.UserError, match="1 image of at least 128x128 was found and two are needed"):
+    with pytest.raises(util.UserError, match=r"1 image of at least 128x128 was found and two .*into two files"):
         make(tmp_path, sources)
 
 

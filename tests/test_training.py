@@ -66,6 +66,20 @@ def heights(low=0, high=16_000, n=6, task="sr_x4"):
     return Tiles(target, degraded, (), scores.Kind("float32", 1, low, high))
 
 
+def test_a_part_of_the_crops_is_gray_with_one_noise():
+    rng = np.random.default_rng(0)
+    tiles = Tiles(*(rng.integers(0, 256, (4, 128, 128, 3), np.uint8) for _ in range(2)))
+    recipe = replace(FRESH, gray=0.5)
+    grays = []
+    for update in range(8):
+        target, degraded = batches.draw_batch(tiles, update, replace(TINY, task="noise_s20", batch_size=4), recipe)
+        flat = [(images == images[..., :1]).all(axis=(1, 2, 3)) for images in (target, degraded)]
+        assert (flat[0] == flat[1]).all()
+        assert np.abs(degraded - target).mean() > 0.03  # a gray input is noisy too
+        grays += flat[0].tolist()
+    assert 8 <= sum(grays) <= 24
+
+
 def test_crops_of_data_count_alike_whatever_their_contrast_and_the_range_of_the_set():
     few = replace(FEW, recipe="fewdata", batch_size=4)
     batch = batches.draw_batch(heights(), 3, few, FRESH)

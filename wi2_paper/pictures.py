@@ -51,10 +51,9 @@ def draw_rows(task, experiments=COLUMNS):
     """Draw two test tiles as several experiments restore them, beside the best classical method."""
     target, degraded = read_tiles(task)
     result = result_of(find(task, *experiments[-1][:3]))
-    best, seen = result["best_without_network"], TileSet("datasets", "mars", task).read_seen(100, 0)
-    restored_best = classical.filter_tiles(classical.learn(task, seen)[best], degraded) if best in classical.LEARNED \
-        else classical.restore(best, task, result["classical_settings"][best], target, degraded)
-    columns = {"input": degraded, best: restored_best}
+    data = TileSet("datasets", "mars", task)
+    restored_best = classical.restore_as(result, data.read_seen(100, 0), data.read_test(max(TILES) + 1).take(TILES))
+    columns = {"input": degraded, result["best_without_network"]: restored_best}
     columns |= {head: restored(find(task, *key), degraded) for *key, head in experiments}
     return draw_tiles(columns, target)
 
@@ -127,7 +126,8 @@ def restore_files(originals, small):
         for image_path, image in zip(paths, small, strict=True):
             tilefile.write_image(image_path, image)
         out = Path(directory) / "out"
-        files.restore_files(paths, out, load, card["task"], files.Options(enlarge=True), card.get("reach"))
+        options = files.Options(enlarge=True, scale=networkfile.scale_of(card))
+        files.restore_files(paths, out, load, card["task"], options, card.get("reach"))
         return np.stack([tilefile.read_image(out / image_path.name) for image_path in paths])
 
 

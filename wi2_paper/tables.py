@@ -19,13 +19,17 @@ import util
 from inception2_module import evaluation, experiments
 from inception2_module.experiments import NETWORKS, RECIPES
 from inception2_module.known import read_known
-from wi2_paper import checking, matrix
+from wi2_paper import camera, checking, matrix, mismatch
 from wi2_paper.matrix import (
     ADAPTED,
     BETTER,
+    BRANCHES,
     BUDGET,
     CELLS,
+    COMPARED,
     CURVE,
+    MARS_CAMERA,
+    N_BRANCHES,
     N_MAX,
     OTHER_TASKS,
     PHOTO_NETWORKS,
@@ -74,7 +78,8 @@ def read_results(directory):
 def result_names():
     """Return the experiments of the matrix and other measurements: nothing of a user's own data."""
     chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
-    measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch")
+    measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch", "camera")
+    chosen += PHOTO_NETWORKS.values()
     chosen += [matrix.adapted("elevation", "sr_x4", n, draw) for n, draws in ADAPTED.items() for draw in range(draws)]
     unseen = [_unseen_by(*cell) for cell in _started()]
     return [*(experiment.name for experiment in chosen), *unseen, *measured]
@@ -101,7 +106,8 @@ def pages(results, cards):
         "gains over the best without a network": gains_block(results, over_best), "draws": draws_block(results),
         "photographs": photographs_block(results),
         "remarks": remarks_block(results), "other damage": damage_block(results), "scores": scores_block(results),
-        "networks": networks_block(results),
+        "camera": camera_block(results.get("camera")), "networks": networks_block(results),
+        "branches": branches_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
     }}
 
@@ -181,6 +187,10 @@ def _brief(cell, group):
 
 def predecessor_block(results):
     """The predecessor's table in its own form, and ours on Mars below it: PSNR of the mean error and mean SSIM."""
+    return _table(*predecessor_rows(results))
+
+
+def predecessor_rows(results):
     columns = (10_000, 1_000, 100)
     series = {"DIV2K, the predecessor": [PREDECESSOR[key] for key in ("input", *columns)]}
     for recipe in ("paper", "fewdata"):
@@ -192,7 +202,7 @@ def predecessor_block(results):
     for name, scores in series.items():
         rows.append([name, "PSNR", "∞", *(f"{score[0]:.2f}" if score else MISSING for score in scores)])
         rows.append([name, "SSIM", "1", *(f"{score[1]:.3f}" if score else MISSING for score in scores)])
-    return _table(["x4", "", "HR", "LR", *(f"{n:,}" for n in columns)], rows)
+    return ["x4", "", "HR", "LR", *(f"{n:,}" for n in columns)], rows
 
 
 def over_input(cell, group=None):
@@ -225,7 +235,7 @@ def _by_tiles(results, show):
     """Lay out show(draws of a cell, group) as a table, one column a number of tiles."""
     columns, rows = (10, 30, 100, 300, 1_000, 10_000), []
     for dataset, task in CELLS:
-        for recipe in RECIPES:
+        for recipe in COMPARED:
             for model in (PAPER, BETTER):
                 cells = [find_draws(results, dataset=dataset, task=task, recipe=recipe, model=model,
                                     n_train=_n(dataset, n)) for n in columns]
@@ -251,21 +261,13 @@ def _n(dataset, n):
 
 def photographs_block(results):
     """What photographs are worth, and ten or a hundred tiles beside them: gains over the input, one row a cell."""
+    return _table(*photographs_rows(results))
+
+
+def photographs_rows(results):
     rows = []
-    elevation = matrix.OWN["elevation"]
     for dataset, task in _started():
-        cell = {"dataset": dataset, "task": task}
-        of_set = elevation if dataset == "elevation" else [e for e in _matrix() if e.recipe == "fewdata"]
-        model = BETTER if dataset == "elevation" else PAPER
-
-        def found(experiments, n, model, cell=cell):
-            wanted = cell | {"model": model, "n_train": n}
-            return [results[e.name] for e in experiments if e.name in results and wanted.items() <= vars(e).items()]
-
-        seen_none = [result for result in [results.get(_unseen_by(dataset, task))] if result]
-        adapted = [matrix.adapted(dataset, task, n, draw) for n, n_draws in ADAPTED.items() for draw in range(n_draws)]
-        columns = [*(found(of_set, n, model) for n in (10, 100)), seen_none,
-                   *(found(adapted, n, PHOTO_NETWORKS[STARTS[task]].model) for n in (10, 100))]
+        columns = photographs_cells(results, dataset, task)
         known = next(filter(None, columns), None)
         for group in _groups([result for column in columns for result in column], dataset) if known else ():
             best = _best_without(known, group)
@@ -273,14 +275,33 @@ def photographs_block(results):
             rows.append([_named(f"{DATASETS.get(dataset, dataset)} {TASKS[task]}", group),
                          f"{without['mean']:+.2f} ({CLASSICAL[best]})",
                          *(over_input(column, group) for column in columns)])
-    heads = ["gain over the input, dB", "best without a network", "10 own tiles", "100 own tiles", "photographs only",
-             "photographs, then 10 tiles", "photographs, then 100 tiles"]
-    return _table(heads, rows)
+    return ["gain over the input, dB", "best without a network", "10 own tiles", "100 own tiles", "photographs only",
+            "photographs, then 10 tiles", "photographs, then 100 tiles"], rows
+
+
+def photographs_cells(results, dataset, task):
+    """Return the results of 10 and of 100 own tiles, of photographs only, and of these and then 10 and 100 tiles."""
+    elevation = dataset == "elevation"
+    of_set = matrix.OWN["elevation"] if elevation else [e for e in _matrix() if e.recipe == "fewdata"]
+
+    def found(experiments, n, model):
+        wanted = {"dataset": dataset, "task": task, "model": model, "n_train": n}
+        return [results[e.name] for e in experiments if e.name in results and wanted.items() <= vars(e).items()]
+
+    seen_none = [result for result in [results.get(_unseen_by(dataset, task))] if result]
+    return [*(found(of_set, n, BETTER if elevation else PAPER) for n in (10, 100)), seen_none,
+            *(find_adapted(results, dataset, task, n) for n in ADAPTED)]
 
 
 def _started():
     """The cells of which there is a network of photographs to start from."""
     return [cell for cell in (*CELLS, ("elevation", "sr_x4")) if cell[1] in STARTS]
+
+
+def find_adapted(results, dataset, task, n):
+    """Return the results of the draws of a network of photographs that was adapted to n tiles."""
+    names = [matrix.adapted(dataset, task, n, draw).name for draw in range(ADAPTED[n])]
+    return [results[name] for name in names if name in results]
 
 
 def _unseen_by(dataset, task):
@@ -295,7 +316,7 @@ def remarks_block(results):
     tests = {result["dataset"]: f"{result['dataset']}: {result['n_test']:,} of {len(set(result['scenes']))} scenes"
              for result in found}
     updates = ", ".join(f"`{name}` {round(BUDGET * recipe.n_updates):,} / {recipe.n_updates:,}"
-                        for name, recipe in RECIPES.items())
+                        for name, recipe in RECIPES.items() if name in COMPARED)
     seen = round(BUDGET * RECIPES["paper"].n_updates * RECIPES["paper"].batch_size)
     notes = [
         f"Gains in PSNR on the same tiles; dB, means over draws and test tiles ({', '.join(tests.values()) or MISSING}"
@@ -340,7 +361,7 @@ def scores_block(results):
     rows = [["DIV2K of the predecessor, aliased input", "paper", NETWORKS[PAPER].title, _pair(PREDECESSOR["input"]),
              MISSING, *(_pair(PREDECESSOR.get(n)) for n in columns)]]
     for dataset in N_MAX:
-        for recipe in RECIPES:
+        for recipe in COMPARED:
             for model in (PAPER, BETTER):
                 found = [find(results, dataset=dataset, task="sr_x4", recipe=recipe, model=model,
                               n_train=_n(dataset, n)) for n in columns]
@@ -361,6 +382,13 @@ def scores_block(results):
 
 def goals_block(results):
     """Paired differences between experiments on the same test tiles, one column a cell."""
+    return _table(*goals_rows(results)) + (
+        "\n\n- dB, with 95 % intervals over draws and scenes; * one draw, = equal. The paper's network, unless said "
+        "otherwise. Most tiles: 10,000 (mars), 799 (div2k)."
+    )
+
+
+def goals_rows(results):
     def few(cell, n, model=PAPER):
         return find_draws(results, recipe="fewdata", n_train=n, model=model, **cell)
 
@@ -387,29 +415,46 @@ def goals_block(results):
                 _ensemble(better, group),
             ), strict=True):
                 row.append(value)
-    return _table(heads, rows) + (
-        "\n\n- dB, with 95 % intervals over draws and scenes; * one draw, = equal. The paper's network, unless said "
-        "otherwise. Most tiles: 10,000 (mars), 799 (div2k)."
-    )
+    return heads, rows
 
 
 def damage_block(results):
-    """Damage beside that of the cells: every method on the same test tiles of Mars."""
+    """Damage beside that of the cells: every method on the same test tiles."""
     rows = []
-    for task in OTHER_TASKS:
-        cell = find_draws(results, dataset="mars", task=task, recipe="fewdata", model=BETTER, n_train=100)
-        for group in _groups(cell, "mars") if cell else ():
+    others = [experiment for experiment in _matrix() if experiment.task in OTHER_TASKS]
+    for experiment in [*others, MARS_CAMERA, PHOTO_NETWORKS["photo_camera_x4"]]:
+        cell = [results[experiment.name]] if experiment.name in results else []
+        for group in _groups(cell, experiment.dataset) if cell else ():
             psnr = {name: f"{evaluation.mean_of(row, cell[0], group):.2f}" for name, row in cell[0]["methods"].items()}
-            rows.append([_named(f"`{task}`", group),
+            rows.append([f"`{experiment.task}`", _named(experiment.dataset, group), f"{experiment.n_train:,}",
                          *(psnr.get(name, MISSING) for name in ("input", *CLASSICAL, "restored")),
                          over_best(cell, group)])
-    heads = ["PSNR, dB", "input", *CLASSICAL.values(), "network", "network over the best of the others"]
-    return _table(heads, rows) + (
-        f"\n\n- Mars, n = 100, recipe fewdata, {NETWORKS[BETTER].title}; one draw. The Wiener filter and "
-        "Richardson-Lucy are told the point spread and the mirrored edges of the tiles, as the degradation "
-        "makes them, and their settings are chosen on tiles that the run may look at; the learned filters and the "
-        "network learn from these."
+    heads = ["PSNR, dB", "data", "tiles", "input", *CLASSICAL.values(), "network",
+             "network over the best of the others"]
+    return _table(heads, rows, n_labels=3) + (
+        f"\n\n- Recipe fewdata, {NETWORKS[BETTER].title}; one draw. The Wiener filter and Richardson-Lucy are told the "
+        "point spread and the mirrored edges of the tiles, as the degradation makes them, and their settings are "
+        "chosen on tiles that the run may look at; the learned filters and the network learn from these."
     )
+
+
+def camera_block(measured):
+    """One damage a row: for each set the PSNR of the input and the gain of each network."""
+    if not measured:
+        return "No result yet."
+    rows = []
+    for damage in mismatch.SMALL:
+        row = [damage]
+        for dataset, networks in camera.NETWORKS.items():
+            found = [measured.get(f"{dataset}, {title}, {damage}") for title in networks]
+            known = next(filter(None, found), None)
+            row += [f"{known['input']:.2f}" if known else MISSING,
+                    *(f"{one['gain']['mean']:+.2f}" if one else MISSING for one in found)]
+        rows.append(row)
+    heads = ["damage of the small image", *(
+        f"{DATASETS.get(dataset, 'photographs')}: {head}" for dataset, networks in camera.NETWORKS.items()
+        for head in ("input, dB", *networks))]
+    return _table(heads, rows) + "\n\n" + "\n".join(f"- {sentence}." for sentence in camera.verdicts(measured))
 
 
 def mismatch_block(measured):
@@ -440,6 +485,17 @@ def mismatch_block(measured):
 
 def networks_block(results):
     """The networks side by side at about the same seconds of training."""
+    return _table(*networks_rows(results)) + (
+        "\n\n- Mars, n = 100, draw 0, recipe fewdata: gain over the input in dB. The number of updates is "
+        "chosen so that all train for about the same time: the seconds are the updates times the time of one, as "
+        "results/benchmark_speed.json has it (one core, the other one busy). The learning rates of the networks of the "
+        "literature are the best of four on validation tiles of x4, in runs a fifth as long (results/rates.json), for "
+        "all tasks; the first two networks take that of the recipe. DnCNN makes too few updates in that time to mean "
+        "something. One seed each (*): draws of one network differ by more than some networks do."
+    )
+
+
+def networks_rows(results):
     tasks = [task for dataset, task in CELLS if dataset == "mars"]
     rows, speed = [], results.get("benchmark_speed")
     groups = _groups([r for r in results.values() if r.get("dataset") == "mars"], "mars")
@@ -453,14 +509,30 @@ def networks_block(results):
         about.append(f"{seconds:,.0f}" if seconds else MISSING)
         rows.append([NETWORKS[model].title, *about, *(over_input(*one) for one in both)])
     heads = [_named(task, group) for task in tasks for group in groups]
-    return _table(["network", "parameters", "learning rate", "updates", "seconds", *heads], rows) + (
-        "\n\n- Mars, n = 100, draw 0, recipe fewdata: gain over the input in dB. The number of updates is "
-        "chosen so that all train for about the same time: the seconds are the updates times the time of one, as "
-        "results/benchmark_speed.json has it (one core, the other one busy). The learning rates of the networks of the "
-        "literature are the best of four on validation tiles of x4, in runs a fifth as long (results/rates.json), for "
-        "all tasks; the first two networks take that of the recipe. DnCNN makes too few updates in that time to mean "
-        "something. One seed each (*): draws of one network differ by more than some networks do."
+    return ["network", "parameters", "learning rate", "updates", "seconds", *heads], rows
+
+
+def branches_block(results):
+    """What a branch of the paper's network is worth: the whole one, the one without it, and their difference."""
+    heads, rows = branches_rows(results)
+    return _lay_out(heads, rows) + (
+        f"\n\n- Mars, recipe paper, {round(BUDGET * RECIPES['paper'].n_updates):,} updates: gain over the input in dB, "
+        f"and the whole network over the one without the branch. {MISSING} has not been run yet."
     )
+
+
+def branches_rows(results):
+    """Return (heads, rows) of what a branch is worth; a row is there before its results are."""
+    rows = []
+    for task, model in BRANCHES.items():
+        branch, = set(NETWORKS[PAPER].options["branches"]) - set(NETWORKS[model].options["branches"])
+        cells = {n: [find_draws(results, dataset="mars", task=task, recipe="paper", n_train=n, model=name)
+                     for name in (PAPER, model)] for n in N_BRANCHES}
+        for group in _groups([result for pair in cells.values() for cell in pair for result in cell], "mars"):
+            rows += [[_named(TASKS[task], group), branch, f"{n:,}", over_input(whole, group),
+                      over_input(without, group), _difference(whole, without, group)]
+                     for n, (whole, without) in cells.items()]
+    return ["task", "branch", "n", "whole network", "without the branch", "what the branch gives"], rows
 
 
 def models_block():
@@ -472,19 +544,7 @@ def models_block():
 
 def ablation_block(ablation, longer):
     """What a change to the recipe adds to the gain on validation tiles, one column a cell; below it, longer runs."""
-    entries = {(entry["recipe"], entry["dataset"], entry["task"]): entry for entry in ablation.values()}
-    rows = []
-    for recipe in experiments.ABLATION:
-        change = recipe.removeprefix("fewdata").removeprefix("-")
-        row = [experiments.CHANGES[change].title if change else "none: mean gain over the input"]
-        for cell in CELLS:
-            entry, full = (entries.get((name, *cell)) for name in (recipe, "fewdata"))
-            if not entry or not full:
-                row.append(MISSING)
-            else:
-                row.append(_gain(_added(entry, full) if change else entry["gain"]))
-        rows.append(row)
-    table = _table(["change to fewdata", *(" ".join(cell) for cell in CELLS)], rows)
+    table = _table(*ablation_rows(ablation))
     if not ablation:
         return table
     entry = next(iter(ablation.values()))
@@ -506,6 +566,22 @@ def ablation_block(ablation, longer):
         for entry in longer.values() if entry["recipe"] != "fewdata"
     ]
     return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
+
+
+def ablation_rows(ablation):
+    entries = {(entry["recipe"], entry["dataset"], entry["task"]): entry for entry in ablation.values()}
+    rows = []
+    for recipe in experiments.ABLATION:
+        change = recipe.removeprefix("fewdata").removeprefix("-")
+        row = [experiments.CHANGES[change].title if change else "none: mean gain over the input"]
+        for cell in CELLS:
+            entry, full = (entries.get((name, *cell)) for name in (recipe, "fewdata"))
+            if not entry or not full:
+                row.append(MISSING)
+            else:
+                row.append(_gain(_added(entry, full) if change else entry["gain"]))
+        rows.append(row)
+    return ["change to fewdata", *(" ".join(cell) for cell in CELLS)], rows
 
 
 def own_block(results):
@@ -531,10 +607,11 @@ def draw_curve(results):
     """
     figure = Figure(figsize=(7.5, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    series = [(recipe, model) for recipe in RECIPES for model in (PAPER, BETTER)]
-    for (recipe, model), marker in zip(series, "osD^", strict=True):
-        cells = {n: find_draws(results, dataset="mars", task="sr_x4", recipe=recipe, model=model, n_train=n)
-                 for n in CURVE}
+    series = {f"{recipe}, {NETWORKS[model].title}": {
+        n: find_draws(results, dataset="mars", task="sr_x4", recipe=recipe, model=model, n_train=n) for n in CURVE
+    } for recipe in COMPARED for model in (PAPER, BETTER)}
+    series["photographs, then tiles (adapt)"] = {n: find_adapted(results, "mars", "sr_x4", n) for n in ADAPTED}
+    for (label, cells), marker in zip(series.items(), "osD^v", strict=True):
         gains = {n: evaluation.cell_gain(cell) for n, cell in cells.items() if cell}
         if not gains:
             continue
@@ -542,7 +619,6 @@ def draw_curve(results):
         low, high = ([gain["mean"] if gain[key] is None else gain[key] for gain in gains.values()]
                      for key in ("low", "high"))
         errors = [np.subtract(middle, low), np.subtract(high, middle)]
-        label = f"{recipe}, {NETWORKS[model].title}"
         line = axes.errorbar(list(gains), middle, errors, marker=marker, capsize=3, label=label)
         for n in gains:
             draws = [evaluation.cell_gain([result])["mean"] for result in cells[n]]
@@ -553,6 +629,10 @@ def draw_curve(results):
                  for n, result in known.items() if result and method in result["methods"]}
         if gains:
             axes.plot(list(gains), list(gains.values()), style, color="gray", label=CLASSICAL[method])
+    photographs = results.get(_unseen_by("mars", "sr_x4"))
+    if photographs:
+        gain = evaluation.cell_gain([photographs])["mean"]
+        axes.axhline(gain, linestyle="-.", color="gray", label="photographs only")
     axes.set(xscale="log", xlabel="training tiles of 128x128", ylabel="gain over bicubic, dB",
              title=f"Mars x4, {BUDGET:.0%} of the updates of each recipe")
     axes.grid(alpha=0.3)
@@ -567,8 +647,13 @@ def _table(heads, rows, n_labels=1):
     if not rows:
         return "No result yet."
     kept = [i for i in range(len(heads)) if i < n_labels or {row[i] for row in rows} != {MISSING}]
-    lines = [f"| {' | '.join(line[i] for i in kept)} |" for line in (heads, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(kept), *lines[1:]])
+    heads, *rows = ([line[i] for i in kept] for line in (heads, *rows))
+    return _lay_out(heads, rows)
+
+
+def _lay_out(heads, rows):
+    head, *lines = (f"| {' | '.join(line)} |" for line in (heads, *rows))
+    return "\n".join([head, "|" + "---|" * len(heads), *lines])
 
 
 def _best_without(cell, group=None):
