@@ -5,12 +5,16 @@ BIN := $(VENV)/bin
 # The versions that the committed numbers were made with; `make PINNED= ...` in a fresh environment takes the newest.
 PINNED ?= -c constraints.txt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINNED)
+# The page's packages want another Pillow than the numbers were made with, and lie apart, see requirements-app.txt.
+PAGE := PYTHONPATH=$(CURDIR)/$(VENV)/app $(BIN)/python
 
-.PHONY: help run test quick lint faults gallery reproduce figures weights benchmark container-check clean
+.PHONY: help run app test test-app quick lint faults gallery reproduce figures weights benchmark container-check clean
 
 help:
 	@echo "make run        set up, train a few minutes on the embedded sample set, show the gain over bicubic (0.86 dB)"
+	@echo "make app        set up and start the page: restore images in a browser"
 	@echo "make test       set up, lint and run the whole test suite"
+	@echo "make test-app   set up and test the page in a browser (needs chromium)"
 	@echo "make quick      set up, lint and run the tests that take less than two minutes in all"
 	@echo "make lint       check the style of the code"
 	@echo "make faults     kill every command, feed it mutated files, and write the table of tests/README.md: half an hour"
@@ -26,8 +30,14 @@ run: $(VENV)/run
 	$(BIN)/python download.py --dataset sample
 	$(BIN)/python inception2.py --dataset sample --n-train 100 --n-updates 1000
 
+app: $(VENV)/app/installed
+	$(PAGE) app.py
+
 test: lint
 	$(BIN)/python -m pytest
+
+test-app: $(VENV)/app/installed $(VENV)/dev
+	$(PAGE) -m pytest tests/test_app_browser.py
 
 quick: lint
 	$(BIN)/python -m pytest -m "not slow"
@@ -72,4 +82,9 @@ $(VENV)/run: requirements.txt constraints.txt
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/run
 	$(PIP) -r requirements-dev.txt
+	touch $@
+
+$(VENV)/app/installed: requirements-app.txt constraints-app.txt $(VENV)/run
+	rm -rf $(@D)
+	$(PIP:constraints.txt=constraints-app.txt) --target $(@D) -r requirements-app.txt
 	touch $@

@@ -93,7 +93,7 @@ def read(path, texts, scale=1):
     except util.ImageError as error:
         if error.reason == "larger than is safe to decode":
             raise util.UserError(texts["too_large"].format(**limits())) from error
-        raise util.UserError(str(error).replace(str(path), texts["this_file"])) from error
+        raise _without_path(error, path, texts) from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     if picture.pixels.shape[0] * picture.pixels.shape[1] * scale**2 > LARGEST_RESULT:
@@ -207,8 +207,14 @@ def restore(upload, name, enlarge, with_trust, texts, out_dir):
         try:
             restore_file(path, output_path)
         except util.UserError as error:
-            raise util.UserError(str(error).replace(str(path), texts["this_file"])) from error
+            raise _without_path(error, path, texts) from error
     return output_path, trust_path, before, imagefile.read_picture(output_path)
+
+
+def _without_path(error, path, texts):
+    """The error without the path of the copy, which means nothing to a visitor."""
+    start, path_said, reason = str(error).partition(f"{path} ")
+    return util.UserError(texts["unusable"].format(reason=reason)) if path_said and not start else error
 
 
 def views(*pictures):

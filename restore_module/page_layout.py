@@ -16,46 +16,48 @@ HEAD = """<script>
 if (!sessionStorage.led && /^ja/.test(navigator.language) && !/\\/ja\\/?$/.test(location.pathname))
   location.replace(location.pathname.replace(/\\/?$/, "/ja"));
 sessionStorage.led = 1;
+if (/\\/ja\\/?$/.test(location.pathname)) document.documentElement.lang = "ja";
 </script>"""
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: auto; }
-.note { padding: 0.25rem 0.75rem; border-left: 3px solid var(--color-accent); }
-.trust img { background: white; }
+#note { padding: 0.25rem 1rem; border-left: 3px solid var(--color-accent); }
+#accepted { font-size: 0.85em; opacity: 0.75; }
 """
 
 
 def build(gradio):
     """Lay the page out, once in each language: gradio.Blocks."""
     first, *others = LANGUAGES
-    with gradio.Blocks(title="Inception-Unet + SRCNN535", delete_cache=(60, KEPT)) as blocks:
-        lay_out(gradio, LANGUAGES[first])
+    title = " · ".join(texts["title"] for texts in LANGUAGES.values())
+    with gradio.Blocks(title=title, delete_cache=(60, KEPT)) as blocks:
+        lay_out(gradio, blocks, LANGUAGES[first])
     for language in others:
         with blocks.route(LANGUAGES[language]["language"], language):
-            lay_out(gradio, LANGUAGES[language])
+            lay_out(gradio, blocks, LANGUAGES[language])
     return blocks
 
 
-def lay_out(gradio, texts):
+def lay_out(gradio, blocks, texts):
     gradio.Navbar(main_page_name=LANGUAGES["en"]["language"])
     gradio.Markdown(f"# {texts['title']}\n{texts['lead']}")
     with gradio.Row():
         with gradio.Column(scale=1, min_width=320):
             upload = gradio.File(label=texts["drop"], file_types=sorted(util.IMAGE_SUFFIXES), height=150,
                                  elem_id="upload")
-            gradio.Markdown(texts["accepted"].format(**page.limits()))
-            network = gradio.Dropdown(choices(texts), label=texts["network"], elem_id="network")
+            gradio.Markdown(texts["accepted"].format(**page.limits()), elem_id="accepted")
+            network = gradio.Dropdown([], label=texts["network"], elem_id="network")
             mode = gradio.Radio([], label=texts["mode"], visible=False, elem_id="mode")
             trust = gradio.Checkbox(label=texts["trust"], container=False, elem_id="trust")
             start = gradio.Button(texts["restore"], variant="primary", size="lg", elem_id="restore")
         with gradio.Column(scale=2, min_width=320):
-            note = gradio.Markdown(texts["welcome"], elem_id="note", elem_classes="note", container=False)
+            note = gradio.Markdown(texts["welcome"], elem_id="note")
             picture = gradio.Image(label=texts["input"], format="png", interactive=False, visible=False,
                                    buttons=["fullscreen"], elem_id="input")
-            slider = gradio.ImageSlider(label=texts["slider"], format="png", interactive=False, visible=False,
-                                        buttons=["fullscreen"], max_height=700, elem_id="slider")
+            slider = gradio.ImageSlider(label=texts["compare"], show_label=False, format="png", interactive=False,
+                                        visible=False, buttons=["fullscreen"], max_height=700, elem_id="slider")
             download = gradio.DownloadButton(texts["download"], variant="primary", visible=False, elem_id="download")
             map_of_trust = gradio.Image(label=texts["trust_map"], format="png", interactive=False, visible=False,
-                                        buttons=["fullscreen"], elem_id="trust_map", elem_classes="trust")
+                                        buttons=["fullscreen"], elem_id="trust_map")
     shown = [note, picture, slider, download, map_of_trust]
     hidden = [gradio.update(visible=False) for _ in shown[1:]]
 
@@ -95,6 +97,9 @@ def lay_out(gradio, texts):
         if path is None:
             yield [f"⚠️ {texts['none_yet']}", *hidden]
             return
+        if name is None:
+            yield [f"⚠️ {texts['choose']}", gradio.skip(), *hidden[1:]]
+            return
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as directory:
             try:
@@ -106,8 +111,9 @@ def lay_out(gradio, texts):
             warning = page.warn(before, known, bool(enlarge and page.scale_of(known)), texts)
             sides, step = page.views(before, after)
             height, width = after.pixels.shape[:2]
-            said = [texts["done"].format(width=width, height=height, seconds=time.monotonic() - began),
-                    *([f"⚠️ {warning}"] if warning else []), *about_view(after, step), *after.notes]
+            said = [texts["done"].format(width=width, height=height, seconds=time.monotonic() - began)
+                    + f" {texts['compare']}", *([f"⚠️ {warning}"] if warning else []), *about_view(after, step),
+                    *after.notes]
             yield ["\n\n".join(said), gradio.update(visible=False), gradio.update(value=tuple(sides), visible=True),
                    gradio.update(value=restored, visible=True),
                    gradio.update(value=trust_path, visible=trust_path is not None)]
@@ -115,6 +121,8 @@ def lay_out(gradio, texts):
     def about_view(found, step):
         return [texts["stretched"]] * page.is_stretched(found) + [texts["reduced"].format(step=step)] * (step > 1)
 
+    # Now and not before, for the sake of trainings that have ended meanwhile.
+    blocks.load(lambda: gradio.update(choices=choices(texts), value=None), None, network, api_visibility="private")
     upload.change(look, upload, [*shown, network, mode], **ONE)
     network.input(partial(modes, gradio, texts), network, mode, api_visibility="private").then(
         judge, [upload, network, mode], note, **ONE)

@@ -24,13 +24,13 @@ WAIT = 120_000  # milliseconds: this machine may be busy
 def missing():
     """Return what is not installed, in words, or None."""
     if find_spec("gradio") is None:
-        return "gradio is not installed: make .venv/app"
+        return "gradio is not installed: make test-app sets it up"
     return None
 
 
 def missing_browser():
     if find_spec("playwright") is None:
-        return "playwright is not installed: make .venv/app"
+        return "playwright is not installed: make test-app sets it up"
     return missing() or (None if CHROMIUM else "chromium is not installed: apt-get install chromium")
 
 

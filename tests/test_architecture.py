@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the ground up.
 STAIR = ("util", "download_module", "inception2_module", "restore_module", "wi2_paper")
-COMMANDS = ("download", "inception2")
+COMMANDS = ("download", "inception2", "app")
 BACKENDS = {"tensorflow", "jax", "torch"}
 MODULES = [ROOT / "util.py", *(p for folder in STAIR[1:] for p in sorted((ROOT / folder).rglob("*.py")))]
 SCRIPTS = sorted(".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "wi2_paper").rglob("*.py")
