@@ -23,6 +23,7 @@ from wi2_paper import camera, checking, matrix, mismatch
 from wi2_paper.matrix import (
     ADAPTED,
     BETTER,
+    BLIND,
     BRANCHES,
     BUDGET,
     CELLS,
@@ -81,7 +82,8 @@ def result_names():
     measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch", "camera")
     chosen += PHOTO_NETWORKS.values()
     chosen += [matrix.adapted("elevation", "sr_x4", n, draw) for n, draws in ADAPTED.items() for draw in range(draws)]
-    unseen = [_unseen_by(*cell) for cell in _started()]
+    unseen = [matrix.unseen(STARTS[task], dataset, task) for dataset, task in _started()]
+    unseen += [matrix.unseen("photo_noise", *cell) for cell in BLIND]
     return [*(experiment.name for experiment in chosen), *unseen, *measured]
 
 
@@ -104,7 +106,7 @@ def pages(results, cards):
     }, "wi2_paper/README.md": {
         "goals": goals_block(results), "gains over the input": gains_block(results, over_input),
         "gains over the best without a network": gains_block(results, over_best), "draws": draws_block(results),
-        "photographs": photographs_block(results),
+        "photographs": photographs_block(results), "blind": blind_block(results),
         "remarks": remarks_block(results), "other damage": damage_block(results), "scores": scores_block(results),
         "camera": camera_block(results.get("camera")), "networks": networks_block(results),
         "branches": branches_block(results),
@@ -288,7 +290,7 @@ def photographs_cells(results, dataset, task):
         wanted = {"dataset": dataset, "task": task, "model": model, "n_train": n}
         return [results[e.name] for e in experiments if e.name in results and wanted.items() <= vars(e).items()]
 
-    seen_none = [result for result in [results.get(_unseen_by(dataset, task))] if result]
+    seen_none = [result for result in [results.get(matrix.unseen(STARTS[task], dataset, task))] if result]
     return [*(found(of_set, n, BETTER if elevation else PAPER) for n in (10, 100)), seen_none,
             *(find_adapted(results, dataset, task, n) for n in ADAPTED)]
 
@@ -304,9 +306,20 @@ def find_adapted(results, dataset, task, n):
     return [results[name] for name in names if name in results]
 
 
-def _unseen_by(dataset, task):
-    """Name of the result of a network of photographs on a data set that it has not seen."""
-    return f"{PHOTO_NETWORKS[STARTS[task]].name}-on-{dataset}-{task}"
+def blind_block(results):
+    """A denoiser that is not told how much noise there is, beside those that are, on the same test tiles."""
+    rows = []
+    for dataset, task in BLIND:
+        name = matrix.unseen("photo_noise", dataset, task)
+        cell = [results[name]] if name in results else []
+        for group in _groups(cell, dataset) if cell else ():
+            psnr = {name: f"{evaluation.mean_of(row, cell[0], group):.2f}" for name, row in cell[0]["methods"].items()}
+            of_set = f"{DATASETS[dataset]}, `{task}`" if dataset in DATASETS else "real photographs (PolyU)"
+            rows.append([_named(of_set, group), f"{cell[0]['n_test']:,}",
+                         *(psnr.get(name, MISSING) for name in ("input", *CLASSICAL, "restored")),
+                         over_best(cell, group)])
+    heads = ["PSNR, dB", "test tiles", "input", *CLASSICAL.values(), "`photo_noise`", "`photo_noise` over the best"]
+    return _table(heads, rows, n_labels=2)
 
 
 def remarks_block(results):
@@ -630,7 +643,7 @@ def draw_curve(results):
                  for n, result in known.items() if result and method in result["methods"]}
         if gains:
             axes.plot(list(gains), list(gains.values()), style, color="gray", label=CLASSICAL[method])
-    photographs = results.get(_unseen_by("mars", "sr_x4"))
+    photographs = results.get(matrix.unseen(STARTS["sr_x4"], "mars", "sr_x4"))
     if photographs:
         gain = evaluation.cell_gain([photographs])["mean"]
         axes.axhline(gain, linestyle="-.", color="gray", label="photographs only")
