@@ -104,12 +104,13 @@ def matrix(budget=BUDGET):
     return tuple(dict.fromkeys([*experiments, MARS_CAMERA, QUICK]))
 
 
-# Domains far from photographs: `python3 -m wi2_paper.own_data` cuts their files and runs these.
+# Domains far from photographs, with {tiles: draws}: `python3 -m wi2_paper.own_data` cuts their files and runs these.
 OWN = {
-    dataset: tuple(with_recipe("fewdata", dataset=dataset, task="sr_x4", model=BETTER, n_train=n, n_updates=n_updates)
-                   for n in numbers)
+    dataset: tuple(with_recipe("fewdata", dataset=dataset, task="sr_x4", model=BETTER, n_train=n, n_updates=n_updates,
+                               draw=draw, seed=draw)
+                   for n, n_draws in numbers.items() for draw in range(n_draws))
     for dataset, numbers, n_updates in (
-        ("elevation", (10, 100), 2_000), ("heat_maps", (100,), 1_000), ("microscopy", (100,), 1_000))
+        ("elevation", {10: 3, 100: 1}, 2_000), ("heat_maps", {100: 1}, 1_000), ("microscopy", {100: 1}, 1_000))
 }
 
 # Whose networks are in weights/, by their names there.

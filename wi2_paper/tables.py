@@ -601,14 +601,17 @@ def ablation_rows(ablation):
 def own_block(results):
     """Error, in the units of the data, and gain over bicubic of each method on data that are no photographs."""
     methods = {name: CLASSICAL[name] for name in ("lanczos", "linear", "raisr")} | {"restored": "network"}
-    rows = []
+    cells = {}
     for experiment in (experiment for own in matrix.OWN.values() for experiment in own):
-        if result := results.get(experiment.name):
-            base = result["methods"]["input"]
-            gains = [f"{row['rmse']:.3g} ({row['psnr'] - base['psnr']:+.2f})"
-                     for row in (result["methods"][name] for name in methods)]
-            rows.append([f"{experiment.dataset.replace('_', ' ')} x4", f"{experiment.n_train:,}",
-                         f"{base['rmse']:.3g}", *gains])
+        if experiment.name in results:
+            cells.setdefault((experiment.dataset, experiment.n_train), []).append(results[experiment.name])
+    rows = []
+    for (dataset, n), cell in cells.items():
+        def error(name, cell=cell):
+            return f"{np.sqrt(np.mean([result['methods'][name]['rmse'] ** 2 for result in cell])):.3g}"
+
+        rows.append([f"{dataset.replace('_', ' ')} x4", f"{n:,}", error("input"), *(
+            f"{error(name)} ({_gain(evaluation.cell_gain(cell, method=name))})" for name in methods)])
     return _table(["data", "tiles", "bicubic (input)", *methods.values()], rows, n_labels=2)
 
 
