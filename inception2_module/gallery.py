@@ -272,7 +272,7 @@ def _facts(result, gains):
     best, cells = result["best_without_network"], []
     for name in dict.fromkeys(("input", best)):
         gap = _difference(result, name)
-        cells.append((_signed(gap["mean"], "dB"), _both(
+        cells.append((f"{_lead(gap)} dB", _both(
             f"over {_name(name)}, 95 % interval {gap['low']:+.2f} to {gap['high']:+.2f}",
             f"{_name(name)}との差、95 % 区間 {gap['low']:+.2f}〜{gap['high']:+.2f}")))
     n_better = int((gains > 0).sum())
@@ -281,8 +281,10 @@ def _facts(result, gains):
     return "".join(f'<div><b>{number}</b><span class="soft">{text}</span></div>' for number, text in cells)
 
 
-def _signed(value, unit=""):
-    return f'<span class="{"good" if value > 0 else "bad"}">{value:+.2f}{unit and " " + unit}</span>'
+def _lead(gap):
+    """A difference in dB, coloured where its interval does not hold 0."""
+    colour = "good" if gap["low"] > 0 else "bad" if gap["high"] < 0 else ""
+    return f'<span class="{colour}">{gap["mean"]:+.2f}</span>'
 
 
 def _about(result):
@@ -312,7 +314,7 @@ def _table(result):
         cells = [_name(name), *(f"{psnr:.2f}" for psnr in psnrs), f"{row['ssim']:.4f}",
                  *[f"{row.get('rmse', 0):.4g}"] * has_error]
         gap = None if is_ours else _difference(result, name)
-        cells.append("" if is_ours else f"{_signed(gap['mean'])} [{gap['low']:+.2f}, {gap['high']:+.2f}]")
+        cells.append("" if is_ours else f"{_lead(gap)} [{gap['low']:+.2f}, {gap['high']:+.2f}]")
         lines.append(f'<tr{" class=ours" * is_ours}>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return "\n".join(lines)
 

@@ -194,14 +194,17 @@ def test_a_damaged_result_is_one_sentence(tmp_path, change):
         write(tmp_path, result | change, data)
 
 
-@pytest.mark.parametrize(("psnr_change", "verdict"), [
-    (9.0, "The network is better than"), (0.0, "cannot be told apart"), (-9.0, "is better than the network"),
+@pytest.mark.parametrize(("mean", "colour", "verdict"), [
+    (9.0, "good", "The network is better than"), (0.5, "", "cannot be told apart"),
+    (-9.0, "bad", "is better than the network"),
 ])
-def test_the_verdict_is_that_of_the_interval(tmp_path, psnr_change, verdict):
+def test_the_verdict_is_that_of_the_interval(tmp_path, mean, colour, verdict):
     result, data = make(tmp_path)
     best = result["best_without_network"]
-    result["differences"][f"restored - {best}"] = {"mean": psnr_change, "low": psnr_change - 1, "high": psnr_change + 1}
-    assert verdict in write(tmp_path, result, data)
+    result["differences"][f"restored - {best}"] = {"mean": mean, "low": mean - 1, "high": mean + 1}
+    page = write(tmp_path, result, data)
+    assert verdict in page
+    assert page.count(f'<span class="{colour}">{mean:+.2f}</span>') == 2  # above, and in the table
 
 
 def test_a_collapse_is_the_headline(tmp_path):
