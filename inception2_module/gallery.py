@@ -6,6 +6,7 @@ What comes from a file or a name goes through `html.escape`, and the page may lo
 """
 
 import base64
+import contextlib
 import io
 from html import escape
 from pathlib import Path
@@ -118,7 +119,8 @@ def _whole_images(data, test, restore, images_dir):
     if task_of(data.task).is_pairs:
         return found
     if images_dir is None and name in datasets.DATASETS:
-        images_dir = datasets.test_root_of(name, data.directory.parent)
+        with contextlib.suppress(util.UserError):  # no longer whole
+            images_dir = datasets.test_root_of(name, data.directory.parent)
     if images_dir is None or not Path(images_dir).is_dir():
         util.say(f"the images that the test tiles of {name} were cut from are not shown whole: give their folder with "
                  "--images")

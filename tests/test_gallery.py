@@ -45,7 +45,7 @@ def make(folder, dtype="uint8", name="tiny"):
         for i in range(n):
             pixels = np.kron(rng.uniform(0, 255, (SIDE // 8, SIDE // 8, 3)), np.ones((8, 8, 1)))
             if dtype == "uint8":
-                tilefile.write_image(folder / side / f"{EVIL}{i}.png", pixels.astype(np.uint8))
+                tilefile.write_image(folder / side / f"{i:04}{EVIL}.png", pixels.astype(np.uint8))
             else:
                 np.save(folder / side / f"{i}.npy", (pixels[..., 0] * 20 - 1000).astype(dtype))
     wish = build.Wish(n={"train": 6, "test": 4}, tasks=("sr_x4",), size=TILE)
@@ -162,6 +162,23 @@ def test_whole_images_are_shown_where_they_are_the_right_ones(tmp_path, capsys):
 
     write(tmp_path, result, data)
     assert "give their folder with --images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folders", ["_sources", "_sources/msl-images"])
+def test_of_a_known_set_whose_images_are_gone_there_are_tiles(tmp_path, capsys, folders):
+    result, data = make(tmp_path, name="mars")
+    (tmp_path / "sets" / folders).mkdir(parents=True)
+    assert "Test tiles" in write(tmp_path, result, data)
+    assert "give their folder with --images" in capsys.readouterr().out
+
+
+def test_of_a_known_set_whole_images_are_found(tmp_path, monkeypatch):
+    result, data = make(tmp_path, name="sample")
+    monkeypatch.setattr(datasets, "test_root_of", lambda name, out: {("sample", tmp_path / "sets"): tmp_path / "test"}[
+        name, out])
+    assert "Whole test images" in write(tmp_path, result, data)
+    monkeypatch.undo()
+    assert (datasets.test_root_of("sample", tmp_path) / datasets.SAMPLE_TEST[0]).is_file()
 
 
 def test_of_a_large_image_the_middle_is_shown(tmp_path, monkeypatch):
