@@ -25,7 +25,7 @@ from inception2_module import classical, drawing, evaluation, scores
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 N_FIXED, N_WHOLE = 3, 3  # test tiles and whole images that no result has chosen
-LONGEST = 1024  # side of a whole image; of a larger one the middle is shown
+LONGEST = 768  # side of a whole image; of a larger one the middle is shown
 LOSSLESS = 256 * 256  # pixels up to which a picture is stored as it is; larger ones as JPEG, or the page would be too
 SAME = 0.05  # dB: as near are the outputs of one network on two machines
 NAMES = {  # of what is shown: English, Japanese

@@ -85,7 +85,8 @@ def make_base(build, debootstrap):
     container = build("from", "scratch")
     place = Path(build("mount", container))
     codename = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    run(debootstrap, "--variant=minbase", "--include=python3,ca-certificates", codename, place)
+    # What it mounts there ends with it, whatever ends it: nothing but files lies in a folder that is removed.
+    run("unshare", "--mount", debootstrap, "--variant=minbase", "--include=python3,ca-certificates", codename, place)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     if not (place / "usr" / "lib" / version).is_dir():
         raise Missing(f"Debian {codename} has another Python than the {version} of this environment")
