@@ -123,11 +123,12 @@ def lay_out(gradio, blocks, texts):
 
     # Now and not before, for the sake of trainings that have ended meanwhile.
     blocks.load(lambda: gradio.update(choices=choices(texts), value=None), None, network, api_visibility="private")
-    upload.change(look, upload, [*shown, network, mode], **ONE)
+    upload.change(look, upload, [*shown, network, mode], show_progress_on=[note], **ONE)
     network.input(partial(modes, gradio, texts), network, mode, api_visibility="private").then(
         judge, [upload, network, mode], note, **ONE)
     mode.input(judge, [upload, network, mode], note, **ONE)
-    start.click(restore, [upload, network, mode, trust], shown, **ONE)
+    start.click(restore, [upload, network, mode, trust], shown, show_progress_on=[picture, slider],
+                scroll_to_output=True, **ONE)
 
 
 def choices(texts):
