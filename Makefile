@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINNED
 # The page's packages want another Pillow than the numbers were made with, and lie apart, see requirements-app.txt.
 PAGE := PYTHONPATH=$(CURDIR)/$(VENV)/app $(BIN)/python
 
-.PHONY: help run app test test-app quick lint faults gallery reproduce figures weights benchmark clean
+.PHONY: help run app test test-app quick lint faults gallery reproduce figures weights benchmark container-check clean
 
 help:
 	@echo "make run        set up, train a few minutes on the embedded sample set, show the gain over bicubic (0.86 dB)"
@@ -23,6 +23,7 @@ help:
 	@echo "make figures    write the tables of all pages, the curve and the pictures from results/, weights/ and runs/"
 	@echo "make weights    put the trained networks into weights/ (after make reproduce)"
 	@echo "make benchmark  time the tiling, the restoring of large images, the starts, and an update of each network"
+	@echo "make container-check  lint Dockerfile and cloudbuild.yaml, build the image, ask the page in it (CONTAINER.md)"
 	@echo "make clean      remove the environment, outputs/ and caches; data sets, runs and results stay"
 
 run: $(VENV)/run
@@ -65,6 +66,9 @@ benchmark: $(VENV)/run
 	$(BIN)/python -m wi2_paper.benchmarks.restoring
 	$(BIN)/python -m wi2_paper.benchmarks.starting
 	$(BIN)/python -m wi2_paper.benchmarks.speed
+
+container-check: $(VENV)/run
+	$(BIN)/python -m tests.container
 
 clean:
 	rm -rf $(VENV) outputs .pytest_cache .ruff_cache

@@ -3,6 +3,7 @@
 `<out>/<name>/{train,test}/hr/00000.png` is the target, `<out>/<name>/{train,test}/<task>/00000.png` the input.
 """
 
+import functools
 import hashlib
 import os
 import platform
@@ -24,6 +25,7 @@ from util import UserError, check_writable, read_json, sha256_of, write_json
 SHOWN = 10  # pairs that are not aligned
 FORMAT = 1  # raise it when the same seed gives other tiles: sets of another format are made anew
 FARTHEST = 1  # pixels that an input may lie beside its target
+KEPT, KEPT_BYTES = ".decoded", 2_000_000_000  # folder of images that were looked at, until they are cut, and its size
 FEW = 200  # tiles, or images to look at: up to here in this process, for starting others takes as long
 
 
@@ -94,7 +96,7 @@ def _make(folder, sources, wish, listing, differences, before, n_workers, progre
             tqdm(total=0, desc=name, unit="tile", disable=None if progress is None else not progress) as bar,
             workers.worker_pool(n_workers) as pool,
         ):
-            sides, form = _survey(sources, wish, pool, before)
+            sides, form = _survey(sources, wish, pool, before, partial / KEPT)
             tasks = wish.tasks or default_tasks(form.dtype)
             if differences:
                 tqdm.write(f"{folder} is made anew, what is wanted differs: {'; '.join(differences)}", sys.stderr)
@@ -113,6 +115,7 @@ def _make(folder, sources, wish, listing, differences, before, n_workers, progre
                     pool=pool,
                     bar=bar,
                 )
+        shutil.rmtree(partial / KEPT, ignore_errors=True)
         manifest = _manifest(name, sources, wish, listing, dict(zip(split.SPLITS, sides, strict=True)), made)
         manifest |= _described(form, tasks)
         manifest["digest"] = {
@@ -265,18 +268,23 @@ def default_tasks(dtype):
     return DEFAULT_TASKS if dtype == "uint8" else tuple(task for task in DEFAULT_TASKS if not task_of(task).is_noisy)
 
 
-def _survey(sources, wish, pool, before):
-    """The sides of the split, checked for leaks, and the form of their tiles; `before` see split.hold_out."""
+def _survey(sources, wish, pool, before, keep_in):
+    """The sides of the split, checked for leaks, and the form of their tiles; `before` see split.hold_out.
+
+    Decoded images go into `keep_in`.
+    """
     if sources.is_known:
         sides = [split.survey(paths, pool=pool, size=wish.size) for paths in (sources.train, sources.test)]
         split.check_no_leak(*sides)
         return sides, split.Form(wish.size)
-    train = split.survey(sources.train, split.look_at_pixels, pool, wish.size, sources.inputs)
+    n_images = len([*sources.train, *(sources.test or ())])
+    look = functools.partial(split.look_at_pixels, keep_in=keep_in, n_bytes=KEPT_BYTES // max(1, n_images))
+    train = split.survey(sources.train, look, pool, wish.size, sources.inputs)
     if sources.test is None:
         split.keep_one_kind(train)
         sides = split.hold_out(train, wish.size, before)  # copies have no tiles, so none can be on the other side
     else:
-        sides = train, split.survey(sources.test, split.look_at_pixels, pool, wish.size, sources.inputs)
+        sides = train, split.survey(sources.test, look, pool, wish.size, sources.inputs)
         split.keep_one_kind(*sides)
         split.check_no_leak(*sides)
     return sides, split.form_of(sides, wish.size, wish.value_range)

@@ -136,18 +136,28 @@ def write_png(path, picture):
     compressor = zlib.compressobj(6, zlib.DEFLATED, 15, 9, zlib.Z_FILTERED)
     above = np.zeros((1, width * n_samples * size), np.uint8)
     with path.open("wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        header = struct.pack(">IIBBBBB", width, height, 8 * size, PNG_COLOUR_TYPE[n_samples], 0, 0, 0)
-        for kind, data in [(b"IHDR", header), *picture.metadata["chunks"]]:
-            _write_chunk(file, kind, data)
+        file.write(png_start(width, height, n_samples, 8 * size))
+        for kind, data in picture.metadata["chunks"]:
+            file.write(png_chunk(kind, data))
         for top in range(0, height, step):
             band = picture.samples(slice(top, top + step))
             rows = np.ascontiguousarray(band, band.dtype.newbyteorder(">")).view(np.uint8).reshape(len(band), -1)
             filtered = _filtered(rows, np.concatenate([above, rows[:-1]]), n_samples * size)
-            _write_chunk(file, b"IDAT", compressor.compress(filtered))
+            file.write(png_chunk(b"IDAT", compressor.compress(filtered)))
             above = rows[-1:]
-        _write_chunk(file, b"IDAT", compressor.flush())
-        _write_chunk(file, b"IEND", b"")
+        file.write(png_chunk(b"IDAT", compressor.flush()))
+        file.write(png_chunk(b"IEND", b""))
+
+
+def png_start(width, height, n_samples, n_bits):
+    """Return the bytes that a PNG file of so many samples a pixel begins with."""
+    header = struct.pack(">IIBBBBB", width, height, n_bits, PNG_COLOUR_TYPE[n_samples], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
+
+
+def png_chunk(kind, data):
+    """Return the bytes of a chunk of a PNG file: its kind (4 bytes) and its data, with length and checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def write_with_pillow(path, picture):
@@ -303,10 +313,6 @@ def _filtered(rows, above, n_bytes):
     for i, candidate in enumerate(candidates):
         filtered[best == i, 1:] = candidate[best == i]
     return filtered.tobytes()
-
-
-def _write_chunk(file, kind, data):
-    file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
 
 
 def _write_bmp_with_alpha(path, samples, dpi):

@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -11,7 +12,7 @@ from PIL import Image
 from download_module.degrade import to_luma, upscale
 from download_module.imagefile import read_picture, robust_range, split_page, to_cut
 from download_module.workers import results
-from util import ImageError, UserError, sha256_of
+from util import ImageError, UserError, replacing, sha256_of
 
 TILE_SIZE = 128
 SPLITS = ("train", "test")
@@ -54,6 +55,7 @@ class Look:
     n_free: int | None = None  # positions without a hole; None: all
     shift: tuple | None = None  # of an input to its target, (y, x) in pixels
     scale: int = 1  # how many times as large as its input
+    kept: Path | None = None  # the decoded image as a .npy file, so that it need not be decoded again
 
 
 @dataclass
@@ -162,8 +164,11 @@ def find_shift(target, degraded):
     return tuple(float(-part) for part in shift)
 
 
-def look_at_pixels(path, size, input_path=None):
-    """Read an image, to know whether it can be cut and to tell it from others whatever their files are."""
+def look_at_pixels(path, size, input_path=None, keep_in=None, n_bytes=0):
+    """Read an image, to know whether it can be cut and to tell it from others whatever their files are.
+
+    Without holes or an input it is kept, decoded, in the folder `keep_in` if it has at most `n_bytes` there.
+    """
     try:
         pixels, degraded, missing, scale = read_pair(path, input_path)
     except ImageError as error:
@@ -176,11 +181,28 @@ def look_at_pixels(path, size, input_path=None):
     if n_free == 0:
         reason = f"with holes or transparent pixels in every {size}x{size} of it"
     else:
-        reason = "of one colour" if (pixels == pixels[0, 0]).all() else None
-    shown = pixels[..., :1] if (pixels == pixels[..., :1]).all() else pixels  # gray may be stored as RGB
+        reason = "of one colour" if all_equal(pixels, pixels[:1, :1]) else None
+    shown = pixels[..., :1] if all_equal(pixels, pixels[..., :1]) else pixels  # gray may be stored as RGB
     content = np.ascontiguousarray(shown).tobytes() + (b"" if missing is None else missing.tobytes())
     digest = hashlib.sha256(f"{shown.shape} {shown.dtype}".encode() + content).hexdigest()
-    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift, scale)
+    kept = None
+    if keep_in and degraded is None and missing is None and reason is None and pixels.nbytes <= n_bytes:
+        kept = _keep(pixels, keep_in / f"{digest}-{channels}.npy")
+    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift, scale, kept)
+
+
+def _keep(pixels, path):
+    try:
+        with replacing(path) as temporary:
+            np.save(temporary, pixels)
+    except OSError:  # no room: then it is decoded again
+        return None
+    return path
+
+
+def all_equal(pixels, others):
+    """Whether two arrays are equal, of which one may be stretched to (H, W, C); mostly the first row tells that not."""
+    return bool((pixels[:1] == others[:1]).all() and (pixels == others).all())
 
 
 def survey(paths, look=look_at_header, pool=None, size=TILE_SIZE, inputs=None):

@@ -14,10 +14,10 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from download_module.degrade import degrade, task_of
-from download_module.split import SPLITS, Form, free_positions, read_pair
+from download_module.split import SPLITS, Form, all_equal, free_positions, read_pair
+from download_module.tilefile import write_tile
 from download_module.workers import results, stopping
 from util import ImageError, UserError
 
@@ -41,6 +41,7 @@ class Job:
     upright: bool = False  # turn no tile, except to repeat it
     write: bool = True  # False: only find out whether the image has that many tiles
     input: Path | None = None  # of a pair
+    kept: Path | None = None  # see split.Look
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def noise_rng(seed, split, k, task):
 def cut(job):
     """Cut, degrade and write the tiles of one job; the image is decoded once. Returns a `Done`."""
     try:
-        image, degraded, missing, _ = read_pair(job.path, job.input)
+        image, degraded, missing, _ = (np.load(job.kept, mmap_mode="r"), None, None, 1) if job.kept else \
+            read_pair(job.path, job.input)
     except ImageError:
         return Done(job.image, 0, False, unreadable=True)
     size = job.form.size
@@ -115,8 +117,8 @@ def cut(job):
     last, places, n_usable, n_constant = max(wanted), [], 0, 0
     for y, x, rotation in positions(job.seed, job.split, job.image, *image.shape[:2], size, missing):
         crop = image[y : y + size, x : x + size]
-        if _is_constant(crop):  # nothing to restore, and its PSNR is infinite
-            if not n_constant and _is_constant(image):
+        if all_equal(crop, crop[:1, :1]):  # nothing to restore, and its PSNR is infinite
+            if not n_constant and all_equal(image, image[:1, :1]):
                 break
             n_constant += 1
             continue
@@ -132,19 +134,15 @@ def cut(job):
     return Done(job.image, n_usable, n_usable > last, tuple(places), n_constant)
 
 
-def _is_constant(pixels):
-    return (pixels == pixels[0, 0]).all()
-
-
 def _write_tile(job, k, target, given):
     """Write a target and its inputs: of a pair the one `given`, made from the target all others."""
     form, name = job.form, tile_name(k, job.form.dtype)
     target = in_form(target, form)
-    _save(job.folder / "hr" / name, target)
+    write_tile(job.folder / "hr" / name, target)
     for task in job.tasks:
         rng = noise_rng(job.seed, job.split, k, task)
         made = in_form(given, form) if task_of(task).is_pairs else degrade(target, task, rng, form.low, form.high)
-        _save(job.folder / task / name, made)
+        write_tile(job.folder / task / name, made)
 
 
 def in_form(crop, form):
@@ -156,16 +154,6 @@ def in_form(crop, form):
 def tile_name(k, dtype="uint8"):
     """The name of tile k: 8 bits are PNG files, all other types `.npy`, whose values come back as they were."""
     return f"{k:05d}{'.png' if dtype == 'uint8' else '.npy'}"
-
-
-def _save(path, array):
-    if path.suffix == ".npy":
-        np.save(path, array, allow_pickle=False)
-        return
-    # Not tilefile.write_image: the whole set is renamed when complete, so no file needs a rename of its own. Huffman
-    # codes alone take two thirds of the time of level 1 and give no larger files of degraded photographs.
-    image = Image.fromarray(array if array.shape[2] == 3 else array[..., 0])
-    image.save(path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
 
 
 def cut_side(side, split, n, folder, *, seed, tasks, form=FORM, upright=False, repeat=False,
@@ -249,7 +237,8 @@ def _make_jobs(side, tiles, folder, split, seed, tasks, form, upright):
         for start in range(0, len(mine), size):
             part = tuple(mine[start : start + size])
             path = side.paths[image]
-            jobs.append(Job(path, image, part, folder, split, seed, tasks, form, upright, input=side.inputs.get(path)))
+            jobs.append(Job(path, image, part, folder, split, seed, tasks, form, upright,
+                            input=side.inputs.get(path), kept=side.looks[image].kept))
     return jobs
 
 

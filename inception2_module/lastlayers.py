@@ -55,7 +55,7 @@ def of_transposed(kernel, stride):
     """
     k, n_out, n_in = kernel.shape[1:]
     before = (k - stride) // 2
-    reach = max(-(-(before + stride - 1) // stride), (k - 1 - before) // stride)
+    reach = max((before + stride - 1) // stride, (k - 1 - before) // stride)
     n = 2 * reach + 1
     first = reach * stride - before
     padding = (first, stride * n - k - first)

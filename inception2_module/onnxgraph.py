@@ -31,9 +31,7 @@ def build(model):
     ------
     UnknownLayerError
     """
-    import onnx
-
-    graph = _Graph()
+    graph = Graph()
     is_strided = lastlayers.is_strided(model)
     names = {}
     for layer in model.operations:  # its layers, and what is none: a sum or a root of tensors
@@ -43,15 +41,10 @@ def build(model):
             raise UnknownLayerError(f"{layer.name} is a {type(layer).__name__}, which has no translation")
         names[id(layer.output)] = _translate(graph, layer, inputs, is_strided)
     graph.add("Transpose", [names[id(model.output)]], "restored", perm=[0, 2, 3, 1])
-    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", "h", "w", 3])
-            for name in ("degraded", "restored")]
-    made = onnx.helper.make_graph(graph.nodes, model.name, ends[:1], ends[1:], graph.values)
-    proto = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    onnx.checker.check_model(proto)
-    return proto
+    return graph.made(model.name)
 
 
-class _Graph:
+class Graph:
     """Nodes and constants; images lie channels first in ONNX."""
 
     def __init__(self):
@@ -68,6 +61,17 @@ class _Graph:
 
         self.values.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
+
+    def made(self, name, sides=("h", "w")):
+        """Return the onnx.ModelProto from `degraded` to `restored`, (N, H, W, 3) each; `sides` names those of this."""
+        import onnx
+
+        ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", *its_sides, 3])
+                for name, its_sides in (("degraded", ("h", "w")), ("restored", sides))]
+        made = onnx.helper.make_graph(self.nodes, name, ends[:1], ends[1:], self.values)
+        proto = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        onnx.checker.check_model(proto)
+        return proto
 
 
 def _translate(graph, layer, inputs, is_strided):

@@ -4,6 +4,7 @@ import pytest
 from inception2_module import fasternetwork, lastlayers, networks, onnxgraph
 from inception2_module.backend import keras, layers
 from inception2_module.experiments import NETWORKS
+from wi2_paper.benchmarks import peer
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -103,3 +104,18 @@ def test_a_layer_without_translation_is_named():
         onnxgraph.build(keras.Model(x, layers.LayerNormalization(name="odd")(x)))
     with pytest.raises(onnxgraph.UnknownLayerError, match="activation gelu"):
         onnxgraph.build(keras.Model(x, layers.Conv2D(3, 3, padding="same", activation="gelu")(x)))
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(6, 2), (12, 4)])
+def test_the_plain_convolution_is_no_larger_than_needed(kernel, stride):
+    weights = lastlayers.of_transposed(np.ones((kernel, kernel, 3, 5), np.float32), stride)
+    assert weights.shape == (3, 3, 5, 3 * stride**2) and weights.all()
+
+
+def test_the_peer_is_of_the_published_size():
+    graph = peer.compact()
+    assert peer.count_parameters(graph) == 621_424
+    image = np.random.default_rng(0).random((1, 8, 12, 3), np.float32)
+    restored = peer.open_session(graph).run(None, {"degraded": image})[0]
+    assert restored.shape == (1, 32, 48, 3)
+    assert np.abs(restored - image.repeat(4, axis=1).repeat(4, axis=2)).max() > 0.1

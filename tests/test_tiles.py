@@ -780,7 +780,7 @@ def test_an_error_leaves_the_old_set_and_no_half_set(tmp_path, images, monkeypat
         if path.name == "00005.png":
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(tiles, "_save", full)
+    monkeypatch.setattr(tiles, "write_tile", full)
     with pytest.raises(OSError, match="No space"):
         make(tmp_path, images, 20)
     assert digests(tmp_path / "set") == before

@@ -35,11 +35,11 @@ def main(argv=None):
         targets = {dataset: (test.target, list(test.scenes))}
         for title, name in networks.items():
             try:
-                found = find(name)
+                found, path = find(name)
             except util.UserError as error:
                 util.say(f"{title}, on {dataset}, is left out: {error}")
                 continue
-            hashes[name] = util.sha256_of(networkfile.find_weights(found)[0])
+            hashes[name] = util.sha256_of(path)
             for damage, (make, _) in mismatch.SMALL.items():
                 print(f"{dataset}, {title}, {damage}")
                 gains = mismatch.gains(found, targets, damage, partial(mismatch.enlarged, make=make))[dataset]
@@ -53,15 +53,14 @@ def main(argv=None):
 
 
 def find(name):
-    """The published network of a name or, before it is published, its training."""
+    """Find the published network of a name or, before it is published, its training: (name of either, path)."""
     is_published = (networkfile.WEIGHTS / f"{name}.json").exists() or name not in PHOTO_NETWORKS
     found = name if is_published else PHOTO_NETWORKS[name].name
-    networkfile.find_weights(found)  # raises `UserError` where it is not there
-    return found
+    return found, networkfile.find_weights(found)[0]
 
 
 def verdicts(measured):
-    """Say of each network for a camera what it loses where nothing but the resolution lacks, and its lowest gain.
+    """Say of each network for a camera what it gains or loses where only the resolution lacks, and its lowest gain.
 
     measured : dict, of the results; entries that are missing are passed over
     """
@@ -73,9 +72,9 @@ def verdicts(measured):
                      if (key := f"{dataset}, {title}, {damage}") in measured}
             if not gains or f"{dataset}, {known}, {clean}" not in measured:
                 continue
-            lost = measured[f"{dataset}, {known}, {clean}"]["gain"]["mean"] - gains[clean]
+            more = gains[clean] - measured[f"{dataset}, {known}, {clean}"]["gain"]["mean"]
             lowest = min(gains, key=gains.get)
-            sentences.append(f"{dataset}, {title}: {lost:+.2f} dB lost to the network that knows bicubic only, on "
+            sentences.append(f"{dataset}, {title}: {more:+.2f} dB over the network that knows bicubic only, on "
                              f"{clean!r}; the lowest gain over the input is {gains[lowest]:+.2f} dB ({lowest})")
     return sentences
 

@@ -175,7 +175,7 @@ def gains(weights, targets, name, make):
         psnr, restored = (scores.psnr(target, images) for images in (inputs, network(weights)(inputs)))
         found[key] = {"input": round(float(psnr.mean()), 4),
                       "gain": evaluation.paired_difference(restored, psnr, scenes),
-                      "gain_tiles": [round(float(gain), 4) for gain in restored - psnr], "scenes": scenes}
+                      "gain_tiles": [round(float(gain), 6) for gain in restored - psnr], "scenes": scenes}
         print(f"  {key}: input {found[key]['input']:.2f} dB, gain {found[key]['gain']['mean']:+.2f} dB", flush=True)
     return found
 
