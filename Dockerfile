@@ -12,8 +12,10 @@ FROM ${BASE} AS runtime
 ARG TENSORFLOW=tensorflow
 WORKDIR /app
 # Apart from the code, so that a change of the code installs nothing anew.
-COPY requirements.txt requirements-app.txt constraints.txt ./
-RUN python3 -m pip install --no-cache-dir -r requirements.txt -r requirements-app.txt "$TENSORFLOW" -c constraints.txt
+COPY requirements.txt requirements-app.txt constraints.txt constraints-app.txt ./
+RUN python3 -m pip install --no-cache-dir -r requirements.txt "$TENSORFLOW" -c constraints.txt
+# The page takes an older Pillow, see requirements-app.txt.
+RUN python3 -m pip install --no-cache-dir -r requirements-app.txt -c constraints-app.txt
 COPY . .
 RUN chmod -R a+rX . && useradd --uid 1000 --create-home person && install -d -o person -g person /work
 ENV PORT=8080 GRADIO_SERVER_NAME=0.0.0.0 MPLCONFIGDIR=/tmp/matplotlib
