@@ -29,7 +29,7 @@ POLICY = b"default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'un
 def main(argv=None):
     util.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     if find_spec("gradio") is None:
-        raise util.UserError("the page needs Gradio: say make app, or python3 -m pip install -r requirements-app.txt")
+        raise util.UserError("the page needs Gradio: say make app, or pip install -r requirements-app.txt")
     port = os.environ.get("PORT") or None
     if port and not (port.isdecimal() and 0 < int(port) < 2**16):
         raise util.UserError(f"PORT is {port!r}: give a number of 1 to 65535")

@@ -18,6 +18,8 @@ if (!sessionStorage.led && /^ja/.test(navigator.language) && !/\\/ja\\/?$/.test(
 sessionStorage.led = 1;
 if (/\\/ja\\/?$/.test(location.pathname)) document.documentElement.lang = "ja";
 </script>"""
+# On a phone what comes lies below the button.
+SCROLL = '() => innerWidth < 768 && document.getElementById("note").scrollIntoView({behavior: "smooth"})'
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: auto; }
 #note { padding: 0.25rem 1rem; border-left: 3px solid var(--color-accent); }
@@ -123,11 +125,12 @@ def lay_out(gradio, blocks, texts):
 
     # Now and not before, for the sake of trainings that have ended meanwhile.
     blocks.load(lambda: gradio.update(choices=choices(texts), value=None), None, network, api_visibility="private")
-    upload.change(look, upload, [*shown, network, mode], **ONE)
+    upload.change(look, upload, [*shown, network, mode], show_progress_on=[note], **ONE)
     network.input(partial(modes, gradio, texts), network, mode, api_visibility="private").then(
         judge, [upload, network, mode], note, **ONE)
     mode.input(judge, [upload, network, mode], note, **ONE)
-    start.click(restore, [upload, network, mode, trust], shown, **ONE)
+    start.click(restore, [upload, network, mode, trust], shown, show_progress_on=[picture, slider], **ONE)
+    start.click(None, js=SCROLL, api_visibility="private")
 
 
 def choices(texts):

@@ -3,18 +3,25 @@
     PYTHONPATH=.venv/app .venv/bin/python -m tests.browser       # assets/page.png; after `make app`, with chromium
 """
 
+import io
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from PIL import Image
+from skimage import data
+
 import util
+from download_module import tilefile
+from download_module.degrade import downscale
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -93,6 +100,19 @@ def restore(page):
 def main():
     if lacking := missing_browser():
         raise util.UserError(lacking)
+    path = ROOT / "assets" / "page.png"
+    with tempfile.TemporaryDirectory() as directory, served(directory) as (url, *_):
+        image_path = Path(directory) / "astronaut.png"
+        tilefile.write_image(image_path, downscale(data.astronaut(), 4))
+        with opened(url, viewport={"width": 1040, "height": 640}) as (page, _):
+            upload(page, image_path)
+            restore(page)
+            page.mouse.move(0, 0)
+            page.wait_for_timeout(2000)  # until nothing moves any more
+            screenshot = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    with util.replacing(path) as temporary:
+        screenshot.quantize(palette=screenshot.quantize(256)).save(temporary, optimize=True)  # half as many bytes
+    print(f"written: {path}")
 
 
 if __name__ == "__main__":
