@@ -16,7 +16,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 import util
 from inception2_module import networkfile, scores
 from wi2_paper import pictures, tables
-from wi2_paper.matrix import BRANCHES, N_BRANCHES, PUBLISHED
+from wi2_paper.matrix import BETTER, BRANCHES, N_BRANCHES, PUBLISHED
 
 FONT = {"font.size": 7, "font.family": "DejaVu Sans", "axes.linewidth": 0.6, "lines.linewidth": 1.0,
         "lines.markersize": 3.5}
@@ -33,7 +33,7 @@ def save(figure, path, content):
     """Write a figure as PDF with the digest of what it shows, and the names of that in its subject."""
     about = {"CreationDate": None, "Keywords": digest(content), "Subject": " ".join(map(str, content))}
     with util.replacing(path) as temporary:
-        figure.savefig(temporary, format="pdf", metadata=about)
+        figure.savefig(temporary, format="pdf", metadata=about, bbox_inches="tight", pad_inches=0.01)
 
 
 def draw_curve(results):
@@ -50,7 +50,10 @@ def draw_curve(results):
     axes.set_title("")  # the caption says it
     if axes.get_legend():
         axes.get_legend().remove()
-        figure.legend(fontsize=5.8, loc="outside upper center", ncols=2)
+        handles, labels = axes.get_legend_handles_labels()
+        whole, better = (f", {tables.NETWORKS[name].title}" for name in (tables.PAPER, BETTER))
+        labels = [label.replace(whole, "").replace(better, ", halved") for label in labels]
+        figure.legend(handles, labels, fontsize=6.5, loc="outside upper center", ncols=2)
     lines = [[np.asarray(values, float).tolist() for values in line.get_data()] for line in axes.lines]
     return figure, {f"line{i}": line for i, line in enumerate(lines)}
 
@@ -151,7 +154,7 @@ def _draw_node(axes, place, node):
         arrow = {"Conv2DTranspose": "↑2"}.get(node["kind"], {2: "↓2"}.get(node.get("stride"), ""))
         text = "{}×{}{}\n{}".format(*node["kernel"], arrow, node["filters"]) if "kernel" in node else "input"
     axes.add_patch(patch)
-    axes.text(x, y, text, ha="center", va="center_baseline" if text == "+" else "center", zorder=5, fontsize=5.5,
+    axes.text(x, y, text, ha="center", va="center_baseline" if text == "+" else "center", zorder=5, fontsize=5.9,
               linespacing=1.0)
     return patch
 
@@ -233,7 +236,7 @@ def _grid(columns, labels, n_columns=None):
     """
     n_columns = n_columns or len(columns)
     n_bands, n_rows = -(-len(columns) // n_columns), len(labels)
-    left, top, below, gap = 0.28, 0.26, 0.19, 0.04  # inches
+    left, top, below, gap = 0.28, 0.26, 0.2, 0.04  # inches
     side = (PAGE - left) / n_columns - gap
     height = n_bands * (top + n_rows * (side + below))
     figure = Figure(figsize=(PAGE, height))
@@ -243,7 +246,7 @@ def _grid(columns, labels, n_columns=None):
             x = left + column * (side + gap)
             above = height - band * (top + n_rows * (side + below))
             figure.text((x + side / 2) / PAGE, (above - top + 0.04) / height, head, ha="center", va="bottom",
-                        fontsize=6, linespacing=1.05)
+                        fontsize=7, linespacing=1.05)
             for row, (tile, value) in enumerate(zip(tiles, values, strict=True)):
                 y = above - top - row * (side + below) - side
                 axes = figure.add_axes((x / PAGE, y / height, side / PAGE, side / height))
@@ -254,10 +257,10 @@ def _grid(columns, labels, n_columns=None):
                 axes.imshow(tile, interpolation="none")
                 if value:
                     axes.text(0.5, -0.03, f"{value[0]:.2f} / {value[1]:.3f}", transform=axes.transAxes, ha="center",
-                              va="top", fontsize=6)
+                              va="top", fontsize=7)
                 if column == 0:
                     figure.text(0.14 / PAGE, (y + side / 2) / height, labels[row], rotation=90, ha="center",
-                                va="center", fontsize=6.5)
+                                va="center", fontsize=7)
     return figure
 
 

@@ -134,7 +134,7 @@ def terrain_table(results):
 def photographs_table(results):
     _, rows = tables.photographs_rows(results)
     rows = [[name, best.split(" ")[0], *gains] for name, best, *gains in rows]  # its name is in the caption
-    return tabular("lrrrrrr", ["", "ベースライン", "10枚", "100枚", "写真", "$+$10枚", "$+$100枚"], rows)
+    return tabular("lrrrrrr", ["", "ベースライン", "10枚", "100枚", "写真", "$+$10", "$+$100"], rows)
 
 
 def networks_table(results):
