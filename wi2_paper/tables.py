@@ -567,19 +567,23 @@ def ablation_block(ablation, longer):
         "width, one seed. First row: gain over the input in dB. Other rows: what the change adds to it, with 95 % "
         "intervals.",
     ]
+    notes += [
+        "A run as long and as wide as those of the tables of gains, for an ingredient that a short run speaks against: "
+        f"{entry['dataset']} {entry['task']}, n = {entry['n_train']}, {entry['n_updates']:,} updates, "
+        f"{experiments.CHANGES[entry['recipe'].removeprefix('fewdata-')].title}: {gain} dB."
+        for entry, gain in longer_gains(longer)
+    ]
+    return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
 
+
+def longer_gains(longer):
+    """Return [(entry, what its change adds)] of the longer runs of an ablation."""
     def place(entry):
         return entry["dataset"], entry["task"], entry["n_train"]
 
     full = {place(entry): entry for entry in longer.values() if entry["recipe"] == "fewdata"}
-    notes += [
-        "A run as long and as wide as those of the tables of gains, for an ingredient that a short run speaks against: "
-        f"{entry['dataset']} {entry['task']}, n = {entry['n_train']}, {entry['n_updates']:,} updates, "
-        f"{experiments.CHANGES[entry['recipe'].removeprefix('fewdata-')].title}: "
-        f"{_gain(_added(entry, full[place(entry)]))} dB."
-        for entry in longer.values() if entry["recipe"] != "fewdata"
-    ]
-    return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
+    return [(entry, _gain(_added(entry, full[place(entry)]))) for entry in longer.values()
+            if entry["recipe"] != "fewdata"]
 
 
 def ablation_rows(ablation):
