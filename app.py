@@ -49,8 +49,8 @@ def main(argv=None):
                 app_kwargs={"middleware": [Middleware(Closed)]},
             )
         except OSError as error:
-            raise util.UserError(f"the page cannot listen there ({util.first_line(error)}): set PORT to a free number, "
-                                 "and GRADIO_SERVER_NAME to a name or an address of this machine") from error
+            raise util.UserError(f"the page cannot listen on port {port or '7860 to 7959'}: set PORT to one that is "
+                                 "free, and GRADIO_SERVER_NAME to an address of this machine") from error
         util.say(f"open {url} in a browser; Ctrl-C ends the page")
         blocks.block_thread()
 

@@ -26,6 +26,19 @@ from download_module.degrade import downscale
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WAIT = 120_000  # milliseconds: this machine may be busy
+# The page, in a process that writes down whom it connects to.
+WATCHED = """
+import runpy, sys
+
+def watch(event, arguments):
+    if event == "socket.connect":
+        with open("connected.txt", "a") as file:
+            print(arguments[1], file=file)
+
+sys.addaudithook(watch)
+sys.path[0] = sys.argv[1]
+runpy.run_path(f"{sys.argv.pop(1)}/app.py", run_name="__main__")
+"""
 
 
 def missing():
@@ -43,7 +56,10 @@ def missing_browser():
 
 @contextmanager
 def served(directory, **environment):
-    """Start the page in `directory`; yield its address, its process, and the folder of its temporary files."""
+    """Start the page in `directory`; yield its address, its process, and the folder of its temporary files.
+
+    The file connected.txt gets a line for each connection that the process itself opens.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -51,7 +67,7 @@ def served(directory, **environment):
     temporary.mkdir()
     environment = os.environ | {"PORT": str(port), "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"} | environment
     with (Path(directory) / "log.txt").open("w") as log:
-        process = subprocess.Popen([sys.executable, ROOT / "app.py"], cwd=directory, env=environment, stdout=log,
+        process = subprocess.Popen([sys.executable, "-c", WATCHED, ROOT], cwd=directory, env=environment, stdout=log,
                                    stderr=log)
     url = f"http://127.0.0.1:{port}/"
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 import string
 import struct
 import subprocess
@@ -227,6 +228,20 @@ def test_the_file_is_the_one_of_the_command_line(tmp_path, small, name, options)
     if name == "deep.tif":
         with tifffile.TiffFile(path) as tif:
             assert (tif.pages[0].dtype, tif.pages[0].description) == (np.uint16, "a survey")
+
+
+@pytest.mark.slow
+def test_a_training_of_ones_own_restores_too(workplace, small):
+    run_dir = workplace / "runs" / "mine"
+    run_dir.mkdir(parents=True)
+    shutil.copyfile(networkfile.WEIGHTS / "mars_sr_x4.keras", run_dir / "model.keras")
+    util.write_json(run_dir / "config.json", {"dataset": "mine", "task": "sr_x4", "n_train": 9})
+    upload = write(workplace / "a.png", small[:32, :32])
+    sides = []
+    for name in ("mine", "mars_sr_x4"):
+        *_, after = page.restore(upload, name, True, False, EN, workplace)
+        sides.append(after.pixels.astype(int))
+    np.testing.assert_allclose(*sides, atol=1)
 
 
 def test_the_trust_map_is_drawn_and_a_network_of_noise_does_not_enlarge(tmp_path, small):

@@ -1,8 +1,11 @@
 """The page in a real browser: what a visitor does, and what is left behind. Skipped where none is installed."""
 
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -142,6 +145,21 @@ def test_an_upload_beyond_the_limit_is_refused_by_the_server(served):
 def test_files_of_this_machine_and_pages_of_others_are_not_served(served, path):
     with pytest.raises(urllib.error.HTTPError, match=r"403|404"):
         urllib.request.urlopen(f"{served[0]}gradio_api/file={path}", timeout=60)
+
+
+def test_a_port_that_is_taken_gets_a_sentence(served, tmp_path):
+    environment = os.environ | {"PORT": served[0].rpartition(":")[2].strip("/")}
+    second = subprocess.run([sys.executable, browser.ROOT / "app.py"], cwd=tmp_path, env=environment, timeout=300,
+                            capture_output=True, text=True)
+    assert second.returncode == 2
+    assert re.fullmatch(r"app\.py: error: the page cannot listen on port .* address of this machine\n", second.stderr)
+
+
+def test_the_page_itself_asks_nobody(served, place):
+    """After all that was done above: at its start Gradio looks whether it is there, and that is all."""
+    connected = (place / "connected.txt").read_text().splitlines()
+    assert connected
+    assert {line for line in connected if not line.startswith("('127.0.0.1', ")} == set()
 
 
 def test_nothing_is_left_when_the_page_has_ended(tmp_path):
