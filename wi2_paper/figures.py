@@ -194,7 +194,8 @@ def draw_branches(results):
         for model in (tables.PAPER, without):
             for n in sorted(N_BRANCHES, reverse=True):
                 experiment = pictures.find(task, "paper", model, n)
-                column = (f"{HEADS[task]}, n = {n:,}\n{tables.NETWORKS[model].title}", [None, None], [None, None])
+                head = f"{HEADS[task]}\nwith{'out' * (model == without)} {tables.left_out(without)}\nn = {n:,}"
+                column = head, [None, None], [None, None]
                 try:
                     known = tile_scores(results, experiment.name)
                     restored = pictures.restored(experiment, degraded)
@@ -203,7 +204,7 @@ def draw_branches(results):
                 else:
                     _check(task, target, {"input": degraded, "restored": restored}, known)
                     content[experiment.name] = known
-                    column = column[0], [degraded[0], restored[0]], [known[method][0] for method in known]
+                    column = head, [degraded[0], restored[0]], [known[method][0] for method in known]
                 columns.append(column)
     if not any(f"-{model}-" in name for model in BRANCHES.values() for name in content):
         raise missing
@@ -236,7 +237,8 @@ def _grid(columns, labels, n_columns=None):
     """
     n_columns = n_columns or len(columns)
     n_bands, n_rows = -(-len(columns) // n_columns), len(labels)
-    left, top, below, gap = 0.28, 0.26, 0.2, 0.04  # inches
+    left, below, gap = 0.28, 0.2, 0.04  # inches
+    top = 0.06 + 0.12 * max(head.count("\n") + 1 for head, *_ in columns)
     side = (PAGE - left) / n_columns - gap
     height = n_bands * (top + n_rows * (side + below))
     figure = Figure(figsize=(PAGE, height))

@@ -103,7 +103,8 @@ def words(text):
 
 def branches_table(results):
     _, rows = tables.branches_rows(results)
-    return tabular("llrrrc", ["課題", "分岐", "$n$", "完全版", "分岐なし", "分岐の効果"], rows)
+    return tabular("lrrrc", ["課題", "$n$", "完全版", "分岐なし", "分岐の効果"],
+                   [[name, *values] for name, _, *values in rows])
 
 
 def predecessor_table(results):
@@ -285,7 +286,7 @@ def claim_of_bypass(results):
     told = _listed("完全版の入力に対する利得は", entire) if entire else ""
     collapsed = [n for n, pair in cells.items() if any(map(evaluation.has_collapsed, pair[0]))]
     if collapsed:
-        told += f"{_tiles(collapsed)}では学習が崩壊し，入力をそのまま返した．"
+        told += f"{_tiles(collapsed)}には，学習が崩壊して入力をそのまま返した抽出がある．"
     both = entire.keys() & without.keys()
     if not both:
         return told + "バイパスを除いたネットワークの学習は未実行であり，この主張はまだ判断できない．%\n"

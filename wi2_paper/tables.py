@@ -539,7 +539,7 @@ def branches_rows(results):
     """Return (heads, rows) of what a branch is worth; a row is there before its results are."""
     rows = []
     for task, model in BRANCHES.items():
-        branch, = set(NETWORKS[PAPER].options["branches"]) - set(NETWORKS[model].options["branches"])
+        branch = left_out(model)
         cells = {n: [find_draws(results, dataset="mars", task=task, recipe="paper", n_train=n, model=name)
                      for name in (PAPER, model)] for n in N_BRANCHES}
         for group in _groups([result for pair in cells.values() for cell in pair for result in cell], "mars"):
@@ -547,6 +547,12 @@ def branches_rows(results):
                       over_input(without, group), _difference(whole, without, group)]
                      for n, (whole, without) in cells.items()]
     return ["task", "branch", "n", "whole network", "without the branch", "what the branch gives"], rows
+
+
+def left_out(model):
+    """Return the branch of the paper's network that a network does without."""
+    branch, = set(NETWORKS[PAPER].options["branches"]) - set(NETWORKS[model].options["branches"])
+    return branch
 
 
 def models_block():
