@@ -297,8 +297,9 @@ def hold_out(side, size=TILE_SIZE, before=None):
         skipped = f" ({side.describe_skipped()})" if side.skipped else ""
         raise UserError(
             f"{len(usable)} image of at least {size}x{size} was found and two are needed, one of them for the test, "
-            f"that can be read and show more than one colour{skipped}: add images, "
-            f"{'cut a large one into two files, ' * bool(usable)}or cut smaller tiles with --tile"
+            f"that can be read and show more than one colour{skipped}: add images"
+            f"{', or cut a large one into two files' * bool(usable)}"
+            f"{', or cut smaller tiles with --tile' * any('smaller' in reason for reason in side.skipped)}"
         )
     test = {file for file, digest in usable.items() if before.get(digest, _side_of(digest)) == "test"}
     lowest, *_, highest = sorted(usable, key=usable.get)

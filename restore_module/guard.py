@@ -1,6 +1,7 @@
 """Does an image look like those that a network was trained for? Its noise and its sharpness, from its middle.
 
-`python3 -m wi2_paper.mismatch` measures how often this is right, and what a network does to an image that differs.
+`python3 -m wi2_paper.mismatch` measures how often this is right, and what a network does to an image that differs; the
+bounds below were chosen on other images, those of its `--choosing`.
 """
 
 import warnings
@@ -20,8 +21,9 @@ NOISE = 3.5 * LEVEL  # less than this does no harm that would be worth a word
 TEXTURE = 8 * LEVEL  # what the texture of sharp gray images passes for; colours part it from noise
 MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6  # of white noise it keeps the deviation
 # Of the noise in flat places: their part of the image, the side in which they are looked for, in pixels, and the energy
-# of texture in parts of that at half the size.
-FLATTEST, WINDOW, FINE = 0.3, 7, 1.4
+# of texture at most, in parts of that at half the size.
+FLATTEST, WINDOW, FINE = 0.3, 5, 2.8
+FLAT_NOISE = 4.5 * LEVEL  # more than what is left of the texture of images that were shrunk by averaging
 DETAIL = LEVEL**2 / 2  # coarse detail, mean square: below it nothing is said of the fine
 ROUNDING = LEVEL**2 / 12  # mean square of what rounding to 8 bits adds
 # Fine detail in parts of the coarse (see `sharpness`): at most, of an image that was enlarged, by any usual filter; at
@@ -129,7 +131,7 @@ def find(image, task, enlarge=False, unit=DATA_RANGE):
     if not task.is_noisy_at_full_size and (blur := _find_blur(image, task, enlarge)):
         return blur
     # Last, for pixels that were never averaged, of a sharp image, differ as if by noise.
-    if trained is not None and (flat := flat_noise_of(low)) > MUCH * most + NOISE:
+    if trained is not None and (flat := flat_noise_of(low)) > MUCH * most + FLAT_NOISE:
         return Mismatch("much noise", flat, most)
     return None
 
@@ -196,7 +198,7 @@ def flat_noise_of(image):
     """Estimate the noise that all channels of an image share, from two sizes of detail in its flattest places.
 
     At half the size noise has a quarter of its energy, and texture about as much as at full size: so the one is told
-    from the other, also in gray. It is too little where there are no flat places, or noise was clipped.
+    from the other, also in gray. It is too little, or 0, where there are no flat places or noise was clipped.
 
     Parameters
     ----------
@@ -222,7 +224,7 @@ def flat_noise_of(image):
         for image, mask in ((gray, MASK), (halves, wide), (gray, wide))
     )
     places = coarse <= np.quantile(coarse, FLATTEST)
-    noise = (fine[places].mean() - FINE * coarse[places].mean()) / (1 - FINE / 4)
+    noise = np.median(fine[places] - FINE * coarse[places]) / (1 - FINE / 4)
     return float(np.sqrt(max(min(noise, apart.mean()), 0)))  # apart: a pattern of every second pixel has none of it
 
 

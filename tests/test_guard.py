@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from download_module.degrade import add_noise, degrade, downscale, task_of
 from download_module.imagefile import picture_of, read_picture
@@ -75,6 +76,22 @@ def test_an_image_of_the_wrong_sharpness_is_found():
     assert kind_of(scene(), "defocus_r3") == "sharp"
     assert kind_of(degrade(scene(), "defocus_r3", None), "defocus_r3") is None
     assert kind_of(scene(), "blur_s0.5..2") is None
+
+
+@pytest.mark.parametrize(("sigma", "kind"), [(0, None), (1, None), (10, "much noise")])
+def test_weak_noise_of_gray_images_is_told_from_texture(sigma, kind):
+    photograph = data.camera()[:384, 128:][..., None]
+    gray = noisy(downscale(photograph, 4), sigma).repeat(3, axis=-1)
+    assert kind_of(gray, "sr_x4", enlarge=True) == kind
+    assert kind_of(enlarged(gray), "sr_x4") == kind
+    found = 255 * guard.flat_noise_of(gray.astype(np.float32) / 255)
+    assert found == pytest.approx(sigma, abs=1 + sigma / 5)
+
+
+@pytest.mark.parametrize("sigma", [2, 5, 20])
+def test_noise_of_flat_places_is_measured(sigma):
+    flat = np.random.default_rng(0).normal(0.5, sigma / 255, (128, 128, 1)).repeat(3, axis=-1)
+    assert 255 * guard.flat_noise_of(flat) == pytest.approx(sigma, rel=0.15)
 
 
 def test_texture_of_a_gray_image_is_no_noise():

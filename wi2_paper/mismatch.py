@@ -1,6 +1,7 @@
 """Ask what the networks of weights/ do to images that are not like those of their training, and whether restore warns.
 
     python3 -m wi2_paper.mismatch --photographs DIR --microscopy DIR    # after download.py --dataset mars; ten minutes
+    python3 -m wi2_paper.mismatch --choosing    # and photos: the images that the bounds of the guard are chosen on
 
 DIR holds images that nothing is measured on elsewhere, such as the training images of BSDS500. Writes
 results/mismatch.json: for each network, input and set the PSNR before and after (100 test tiles of Mars; the middle of
@@ -18,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 import util
-from download_module.degrade import add_noise, blur, compress, defocus, downscale, resize, task_of, upscale
+from download_module.degrade import add_noise, blur, compress, defocus, downscale, resize, task_of, to_luma, upscale
 from download_module.imagefile import planes, read_picture
 from inception2_module import evaluation, networkfile, provenance, scores
 from inception2_module.tileset import TileSet
@@ -70,9 +71,19 @@ SHARP, ENLARGED = "a sharp image", "an image that was enlarged by 4"
 
 def main(argv=None):
     parser = util.Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photographs", required=True, metavar="DIR", help="a folder of photographs")
-    parser.add_argument("--microscopy", required=True, metavar="DIR", help="a folder of microscopy")
+    parser.add_argument("--photographs", metavar="DIR", help="a folder of photographs")
+    parser.add_argument("--microscopy", metavar="DIR", help="a folder of microscopy")
+    parser.add_argument("--choosing", action="store_true",
+                        help="print what is warned of among other images, training tiles of mars and photos, in colour "
+                             "and gray, and write nothing")
     options = parser.parse_args(argv)
+    if options.choosing:
+        looked_at = images_to_choose_on()
+        for task, name, make, _, enlarge, _ in inputs_of():
+            look(looked_at, task, name, make, enlarge)
+        return
+    if not options.photographs or not options.microscopy:
+        raise util.UserError("two folders are needed: give --photographs and --microscopy")
     photographs, cells = (read_images(folder) for folder in (options.photographs, options.microscopy))
     mars = TileSet("datasets", "mars", "sr_x4")
     test = mars.read_test(N_TILES)
@@ -85,10 +96,8 @@ def main(argv=None):
     hashes = {name: networkfile.find_weights(name)[1]["sha256"] for name in NETWORKS}
     rows = {}
     for task, name, make, wrong, enlarge, weights in inputs_of():
-        key = f"{task}{' --enlarge' * enlarge}, {name}"
-        row = rows[key] = {"wrong": wrong, "warned": {
-            which: warned_of(images, task, name, make, enlarge) for which, images in looked_at.items()}}
-        print(f"{key}: warned of", ", ".join(f"{share:.1%} of {which}" for which, share in row["warned"].items()))
+        key, warned = look(looked_at, task, name, make, enlarge)
+        row = rows[key] = {"wrong": wrong, "warned": warned}
         if weights:
             row["gains"] = gains(weights, targets, name, make)
     shares = {wrong: [share for row in rows.values() if row["wrong"] is wrong for share in row["warned"].values()]
@@ -99,6 +108,21 @@ def main(argv=None):
     })
     print(f"warned of at most {max(shares[RIGHT]):.1%} of right images, of at least {min(shares[WRONG]):.1%} of wrong "
           f"ones; written: {RESULT}")
+
+
+def images_to_choose_on():
+    """The last training tiles of mars and photos, in colour and as luma: {name: list of uint8 (H, W, 3)}."""
+    colour = {name: list(TileSet("datasets", name, "sr_x4").read_unseen(N_LOOKS, 0, N_LOOKS).target)
+              for name in ("mars", "photos")}
+    return colour | {f"{name} in gray": [to_luma(image) for image in images] for name, images in colour.items()}
+
+
+def look(looked_at, task, name, make, enlarge):
+    """Say which part of some images, {name: images}, restore warns of once they are degraded: (row, {name: part})."""
+    key = f"{task}{' --enlarge' * enlarge}, {name}"
+    warned = {which: warned_of(images, task, name, make, enlarge) for which, images in looked_at.items()}
+    print(f"{key}: warned of", ", ".join(f"{share:.1%} of {which}" for which, share in warned.items()), flush=True)
+    return key, warned
 
 
 def read_images(folder):
