@@ -1,9 +1,12 @@
 """Kinds of files that once came back wrong, or were refused without need: each is made here, with the right answer."""
 
 import struct
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+import skimage
 import tifffile
 from PIL import Image
 from skimage import data
@@ -338,3 +341,27 @@ def test_an_enlarged_file_does_not_tell_the_shape_of_before(tmp_path, recwarn):
     with tifffile.TiffFile(tmp_path / "b.tif") as tif:
         assert tif.series[0].shape == (256, 256)
         assert "shape" not in (tif.pages[0].description or "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("folder", "n_restored", "n_refused"), [
+    (Path(skimage.__file__).parent / "data", 20, 3), (Path(matplotlib.__file__).parent / "mpl-data", 20, 3),
+])
+def test_every_image_of_the_packages_comes_back_or_is_refused_by_name(tmp_path, capsys, folder, n_restored, n_refused):
+    """By a network that changes nothing: type, shape and values stay, but for what JPEG does to them."""
+    with pytest.raises(util.UserError, match="images could not be restored"):
+        restored(folder, tmp_path / "out")
+    captured = capsys.readouterr()
+    refused = [line for line in captured.err.splitlines() if line.startswith(str(folder))]
+    assert len(refused) <= n_refused
+    assert all("save" in sentence or "add --pages" in sentence for sentence in refused)
+    out = tmp_path / "out"
+    found = [path for path in out.rglob("*") if path.is_file()]
+    assert len(found) >= n_restored
+    assert len(found) + len(refused) == len(util.list_images(folder))
+    for path in found:
+        before, after = (read_picture(one) for one in (folder / path.relative_to(out), path))
+        assert (after.pixels.dtype, after.pixels.shape) == (before.pixels.dtype, before.pixels.shape)
+        difference = np.abs(after.pixels.astype(float) - before.pixels)
+        is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+        assert np.nanmean(difference) < 3 if is_jpeg else np.nanmax(difference) <= 1, path
