@@ -32,6 +32,7 @@ def draw_batch(tiles, update, experiment, recipe):
         gray : part of the colour crops that become gray before their input is made anew, as from a sensor without
             colours: with the same noise in all channels
         weak_noise : how often a range of noise is drawn from near its lower end, see degrade's `power`
+        left_out : for a task of several steps, how often each of them but a change of size is left out
 
     Returns
     -------
@@ -61,7 +62,8 @@ def draw_batch(tiles, update, experiment, recipe):
         if fresh:
             is_gray = recipe.gray and tiles.kind.channels == 3 and rng.random() < recipe.gray
             target = to_luma(tile[0])[..., :1] if is_gray else np.ascontiguousarray(tile[0])
-            tile = [target, degrade(target, experiment.task, rng, tiles.kind.low, tiles.kind.high, recipe.weak_noise)]
+            task = _leave_out(experiment.task, recipe.left_out, rng) if recipe.left_out else experiment.task
+            tile = [target, degrade(target, task, rng, tiles.kind.low, tiles.kind.high, recipe.weak_noise)]
             if is_gray:
                 tile = [array.repeat(3, axis=-1) for array in tile]
         batch.append(tile)
@@ -75,6 +77,13 @@ def draw_batch(tiles, update, experiment, recipe):
 @functools.lru_cache(maxsize=2)
 def _epoch_order(n, seed, epoch):
     return np.random.default_rng([seed, epoch]).permutation(n)
+
+
+def _leave_out(task, share, rng):
+    """Leave steps out of a task, but for super-resolution, so that a network for many damages meets one; never all."""
+    steps = task.split("+")
+    kept = [step for step in steps if task_of(step).scale or rng.random() >= share]
+    return "+".join(kept or steps)
 
 
 def _crop(tile, side, step, rng):

@@ -66,6 +66,23 @@ def heights(low=0, high=16_000, n=6, task="sr_x4"):
     return Tiles(target, degraded, (), scores.Kind("float32", 1, low, high))
 
 
+def test_steps_of_a_task_are_left_out_but_not_its_scale():
+    rng = np.random.default_rng(0)
+    target = np.repeat(np.repeat(rng.integers(0, 256, (1, 16, 16, 3), np.uint8), 4, axis=1), 4, axis=2)
+    recipe, plain = replace(FRESH, left_out=0.5, crop=None), set()
+    experiment = replace(TINY, task="sr_x2+noise_s40+jpeg_q10", batch_size=1)
+    for update in range(60):
+        names = batches._leave_out(experiment.task, 0.5, np.random.default_rng(update))
+        assert "sr_x2" in names.split("+")
+        plain.add(names)
+    assert plain == {"sr_x2", "sr_x2+noise_s40", "sr_x2+jpeg_q10", "sr_x2+noise_s40+jpeg_q10"}
+    assert batches._leave_out("noise_s0..9", 1.0, rng) == "noise_s0..9"
+    tiles = Tiles(target, target)
+    drawn = [batches.draw_batch(tiles, update, experiment, recipe) for update in range(40)]
+    errors = [np.abs(target - degraded).mean() for target, degraded in drawn]
+    assert min(errors) < 0.75 * max(errors)
+
+
 def test_a_part_of_the_crops_is_gray_with_one_noise():
     rng = np.random.default_rng(0)
     tiles = Tiles(*(rng.integers(0, 256, (4, 128, 128, 3), np.uint8) for _ in range(2)))
