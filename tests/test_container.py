@@ -26,7 +26,7 @@ def test_what_git_does_not_hold_is_not_in_the_image():
         [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
         for name in (".gitignore", ".dockerignore")
     )
-    assert kept_out == [".git", *map(as_docker, ignored)]
+    assert kept_out == [".git", *map(as_docker, ignored)], "a line of .gitignore has one in .dockerignore too"
     assert {"datasets", "runs", "outputs", ".venv", "**/__pycache__"} <= {*kept_out}
 
 
