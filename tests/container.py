@@ -75,7 +75,7 @@ def check_image():
         packages = ("--volume", f"{sysconfig.get_path('purelib')}:/usr/local/lib/{VERSION}/dist-packages:ro")
         build("build", "--pull-never", *packages, "--target", "runtime", "--build-arg", f"BASE={BASE}", "--tag", IMAGE,
               ".")
-        config = json.loads(build("inspect", "--type", "image", "--format", "{{json .OCIv1.Config}}", IMAGE))
+        config = json.loads(build("inspect", "--type", "image", IMAGE))["OCIv1"]["config"]
         container = build("from", "--pull-never", IMAGE)
         util.say("running the commands and the page in it")
         check_inside(partial(build, "run", *packages, container, "--"), config["Entrypoint"])
