@@ -75,13 +75,15 @@ def check_image():
         packages = ("--volume", f"{sysconfig.get_path('purelib')}:/usr/local/lib/{VERSION}/dist-packages:ro")
         build("build", "--pull-never", *packages, "--target", "runtime", "--build-arg", f"BASE={BASE}", "--tag", IMAGE,
               ".")
-        config = json.loads(build("inspect", "--type", "image", "--format", "{{json .OCIv1.Config}}", IMAGE))
+        config = json.loads(build("inspect", "--type", "image", IMAGE))["OCIv1"]["config"]
         container = build("from", "--pull-never", IMAGE)
         util.say("running the commands and the page in it")
         check_inside(partial(build, "run", *packages, container, "--"), config["Entrypoint"])
-        with started(buildah, *store, "run", *packages, "--env", f"PORT={PORT}", container, "--",
-                     *config["Entrypoint"], *config["Cmd"]) as page:
-            ask(page)
+        page = (*config["Entrypoint"], *config["Cmd"])
+        with (Path(directory) / "page.log").open("w+b") as log, started(
+            log, buildah, *store, "run", *packages, "--env", f"PORT={PORT}", container, "--", *page
+        ) as process:
+            ask(process, log)
 
 
 def make_base(build, debootstrap):
@@ -115,9 +117,9 @@ def check_inside(inside, entry):
 
 
 @contextlib.contextmanager
-def started(*command):
-    """Run a command during the block."""
-    process = subprocess.Popen(command, start_new_session=True)
+def started(log, *command):
+    """Run a command during the block; what it says goes to a file."""
+    process = subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
     try:
         yield process
     finally:
@@ -127,15 +129,16 @@ def started(*command):
                 process.wait(30)
 
 
-def ask(page):
-    """Wait for the page's answer, which is HTML."""
+def ask(page, log):
+    """Wait for the page's answer, which is HTML; what the page says is in the file `log`."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end and page.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{PORT}/", timeout=60) as answer:
             if answer.status == 200 and b"<html" in answer.read():
                 return
         time.sleep(1)
-    raise util.UserError("the page in the image does not answer: see above")
+    log.seek(0)
+    raise util.UserError(f"the page in the image does not answer: {log.read()[-1000:].decode(errors='replace')}")
 
 
 def tool(name, how):

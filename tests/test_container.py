@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def test_what_git_does_not_hold_is_not_in_the_image():
         [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
         for name in (".gitignore", ".dockerignore")
     )
-    assert kept_out == [".git", *map(as_docker, ignored)]
+    assert kept_out == [".git", *map(as_docker, ignored)], "a line of .gitignore has one in .dockerignore too"
     assert {"datasets", "runs", "outputs", ".venv", "**/__pycache__"} <= {*kept_out}
 
 
@@ -111,3 +112,20 @@ def test_a_check_that_fails_is_no_success(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(container.shutil, "which", lambda name, path: str(tmp_path / name))
     assert util.run_cli(container.main) == 2
     assert "DL0000" in capsys.readouterr().err
+
+
+def test_the_page_is_waited_for_and_what_it_says_is_shown_where_it_ends(tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(container, "PORT", free.getsockname()[1])
+    (tmp_path / "index.html").write_text("<html>")
+    server = (sys.executable, "-m", "http.server", str(container.PORT), "--directory", str(tmp_path))
+    with (tmp_path / "log").open("w+b") as log:
+        with container.started(log, *server) as page:
+            container.ask(page, log)
+        assert page.poll() is not None
+        with (
+            container.started(log, sys.executable, "-c", "raise SystemExit('the port is taken')") as page,
+            pytest.raises(util.UserError, match="the port is taken"),
+        ):
+            container.ask(page, log)
