@@ -19,10 +19,14 @@ sessionStorage.led = 1;
 if (/\\/ja\\/?$/.test(location.pathname)) document.documentElement.lang = "ja";
 </script>"""
 # On a phone what comes lies below the button.
-SCROLL = '() => innerWidth < 768 && document.getElementById("note").scrollIntoView({behavior: "smooth"})'
+SCROLL = """(...values) => {
+  if (innerWidth < 768) document.getElementById("result").scrollIntoView({behavior: "instant"});
+  return values;
+}"""
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: auto; }
 #note { padding: 0.25rem 1rem; border-left: 3px solid var(--color-accent); }
+@media (max-width: 767px) { #result { min-height: 100vh; } }
 #accepted { font-size: 0.85em; opacity: 0.75; }
 """
 
@@ -51,7 +55,7 @@ def lay_out(gradio, blocks, texts):
             mode = gradio.Radio([], label=texts["mode"], visible=False, elem_id="mode")
             trust = gradio.Checkbox(label=texts["trust"], container=False, elem_id="trust")
             start = gradio.Button(texts["restore"], variant="primary", size="lg", elem_id="restore")
-        with gradio.Column(scale=2, min_width=320):
+        with gradio.Column(scale=2, min_width=320, elem_id="result"):
             note = gradio.Markdown(texts["welcome"], elem_id="note")
             picture = gradio.Image(label=texts["input"], format="png", interactive=False, visible=False,
                                    buttons=["fullscreen"], elem_id="input")
@@ -129,8 +133,8 @@ def lay_out(gradio, blocks, texts):
     network.input(partial(modes, gradio, texts), network, mode, api_visibility="private").then(
         judge, [upload, network, mode], note, **ONE)
     mode.input(judge, [upload, network, mode], note, **ONE)
-    start.click(restore, [upload, network, mode, trust], shown, show_progress_on=[picture, slider], **ONE)
-    start.click(None, js=SCROLL, api_visibility="private")
+    start.click(restore, [upload, network, mode, trust], shown, js=SCROLL,
+                show_progress_on=[picture, slider], **ONE)
 
 
 def choices(texts):

@@ -106,6 +106,7 @@ def test_a_16_bit_tiff_stays_one_and_the_trust_map_is_shown_in_japanese(served, 
         page.locator("#trust_map img").wait_for()
         assert JA["stretched"] in page.locator("#note").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("scrollY") > 400  # at what came, below the button
         page.get_by_role("link", name="English").click()
         page.get_by_role("heading", name=EN["title"]).wait_for()
         assert page.url == url
