@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINNED
 # The page's packages want another Pillow than the numbers were made with, and lie apart, see requirements-app.txt.
 PAGE := PYTHONPATH=$(CURDIR)/$(VENV)/app $(BIN)/python
 
-.PHONY: help run app test test-app quick lint faults gallery reproduce figures weights benchmark container-check clean
+.PHONY: help run app test test-app quick lint faults gallery reproduce figures paper-figures paper weights benchmark
+.PHONY: container-check clean
 
 help:
 	@echo "make run        set up, train a few minutes on the embedded sample set, show the gain over bicubic (0.86 dB)"
@@ -21,6 +22,8 @@ help:
 	@echo "make gallery    write outputs/gallery.html, a page to look at, of the last training (RUN=NAME: of that one)"
 	@echo "make reproduce  run the experiments of the tables that have no result yet (needs the data sets)"
 	@echo "make figures    write the tables of all pages, the curve and the pictures from results/, weights/ and runs/"
+	@echo "make paper-figures  write the tables, numbers and figures of the paper: wi2_paper/generated/"
+	@echo "make paper      build the paper, wi2_paper/paper.pdf (Japanese; needs LaTeX)"
 	@echo "make weights    put the trained networks into weights/ (after make reproduce)"
 	@echo "make benchmark  time the tiling, the restoring of large images, the starts, and an update of each network"
 	@echo "make container-check  lint Dockerfile and cloudbuild.yaml, build the image, ask the page in it (CONTAINER.md)"
@@ -57,6 +60,17 @@ reproduce: $(VENV)/run
 figures: $(VENV)/run
 	$(BIN)/python -m wi2_paper.tables
 	$(BIN)/python -m wi2_paper.pictures
+
+paper-figures: $(VENV)/run
+	$(BIN)/python -m wi2_paper.paper
+
+# Of wi2_paper/generated/, which is committed: needs no Python. A cold cache of fonts takes minutes.
+paper:
+	@{ command -v latexmk && kpsewhich ltjsarticle.cls booktabs.sty HaranoAjiMincho-Regular.otf; } >/dev/null 2>&1 || { \
+		echo "make paper needs LaTeX: apt install latexmk texlive-luatex texlive-lang-japanese" \
+		"texlive-latex-recommended texlive-fonts-recommended"; exit 2; }
+	cd wi2_paper && latexmk -lualatex -silent -halt-on-error -outdir=../outputs/paper paper.tex
+	mv outputs/paper/paper.pdf wi2_paper/paper.pdf
 
 weights: $(VENV)/run
 	$(BIN)/python -m wi2_paper.publish

@@ -265,7 +265,7 @@ def _read_step(text, name):
     raise util.UserError(f"{text!r} is not a step of a task: join these with +, N a number or a range a..b: {forms}")
 
 
-def degrade(target, task, rng, low=0, high=255):
+def degrade(target, task, rng, low=0, high=255, power=1):
     """Make the network's input from its target.
 
     Parameters
@@ -274,6 +274,7 @@ def degrade(target, task, rng, low=0, high=255):
     task : str, the name of a task, see `task_of`
     rng : numpy.random.Generator, drawn from only by random steps
     low, high : float, the range to which noise is clipped
+    power : float >= 1, of the uniform number by which a range of noise is drawn: more than 1 for weak noise more often
 
     Returns
     -------
@@ -298,13 +299,15 @@ def degrade(target, task, rng, low=0, high=255):
         elif kind == LUMA:
             image = to_luma(image)
         else:
-            image = KINDS[kind].apply(image, _draw(kind, smallest, largest, rng), rng, low, high)
+            image = KINDS[kind].apply(image, _draw(kind, smallest, largest, rng, power), rng, low, high)
     return _enlarged(image, scale, height, width)
 
 
-def _draw(kind, smallest, largest, rng):
+def _draw(kind, smallest, largest, rng, power):
     if smallest == largest:
         return smallest
+    if kind == "noise" and power != 1:
+        return smallest + (largest - smallest) * rng.random() ** power
     return rng.integers(smallest, largest + 1) if KINDS[kind].whole else rng.uniform(smallest, largest)
 
 

@@ -31,6 +31,7 @@ def draw_batch(tiles, update, experiment, recipe):
             with low-resolution pixels that begin elsewhere. Inputs of pairs stay as they are
         gray : part of the colour crops that become gray before their input is made anew, as from a sensor without
             colours: with the same noise in all channels
+        weak_noise : how often a range of noise is drawn from near its lower end, see degrade's `power`
 
     Returns
     -------
@@ -60,7 +61,7 @@ def draw_batch(tiles, update, experiment, recipe):
         if fresh:
             is_gray = recipe.gray and tiles.kind.channels == 3 and rng.random() < recipe.gray
             target = to_luma(tile[0])[..., :1] if is_gray else np.ascontiguousarray(tile[0])
-            tile = [target, degrade(target, experiment.task, rng, tiles.kind.low, tiles.kind.high)]
+            tile = [target, degrade(target, experiment.task, rng, tiles.kind.low, tiles.kind.high, recipe.weak_noise)]
             if is_gray:
                 tile = [array.repeat(3, axis=-1) for array in tile]
         batch.append(tile)

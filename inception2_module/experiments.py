@@ -88,12 +88,13 @@ class Recipe:
     # Momentum of a moving average of the weights. The last average is the result unless an earlier one, or the
     # untouched input, was better on validation tiles, see training.last_is_as_good; without it the last weights are.
     averaging: float | None = None
-    symmetries: bool = False  # these six: see batches.draw_batch
+    symmetries: bool = False  # these seven: see batches.draw_batch
     permute_channels: bool = False
     fresh_degradation: bool = False
     crop: int | None = None
     shrunk: float = 0.0
     gray: float = 0.0
+    weak_noise: float = 1.0
 
 
 RECIPES = {
@@ -106,8 +107,9 @@ RECIPES = {
         symmetries=True, permute_channels=True, fresh_degradation=True, crop=64,
     ),
 }
-# For thousands of photographs and networks that anyone may take: a gray image's noise is the same in all channels.
-RECIPES["general"] = replace(RECIPES["fewdata"], gray=0.25)
+# For thousands of photographs and networks that anyone may take: a gray image's noise is the same in all channels, and
+# most images have little of it.
+RECIPES["general"] = replace(RECIPES["fewdata"], gray=0.25, weak_noise=2.0)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""A network whose last layers are computed as in lastlayers.py, to restore with: the same sums in another order."""
+"""A network whose last layers are computed as in lastlayers.py: the same sums in another order."""
+
+from functools import partial
 
 import numpy as np
 
@@ -36,8 +38,28 @@ class _LaidOut(layers.Layer):
         self.bias_values = np.tile(bias, side**2)
 
     def call(self, x):
-        x = ops.conv(x, self.kernel_values, self.stride, "same") + self.bias_values
-        n, height, width, side = *ops.shape(x)[:3], self.side
-        x = ops.reshape(x, (n, height, width, side, side, -1))                      # (N, h, w, s, s, C)
-        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))                                    # (N, h, s, w, s, C)
-        return ops.reshape(x, (n, height * side, width * side, -1))                 # (N, H, W, C)
+        return _lay_out(ops.conv(x, self.kernel_values, self.stride, "same") + self.bias_values, self.side)
+
+
+def _lay_out(x, side):
+    n, height, width = ops.shape(x)[:3]
+    x = ops.reshape(x, (n, height, width, side, side, -1))                          # (N, h, w, s, s, C)
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))                                        # (N, h, s, w, s, C)
+    return ops.reshape(x, (n, height * side, width * side, -1))                     # (N, H, W, C)
+
+
+def learn_faster(model):
+    """Let the last layers at full size be computed faster in training too, for images of even sides; files stay.
+
+    The layers stay what they are, with their weights, and only their sums are made otherwise. Those that enlarge are
+    left: an update gains nothing by them (wi2_paper/benchmarks/updates.py).
+    """
+    is_strided = lastlayers.is_strided(model)
+    for layer in model.layers:
+        if type(layer) is layers.Conv2D and lastlayers.rewrite(layer, ops.convert_to_numpy(layer.kernel), is_strided):
+            layer.call = partial(_by_squares, layer)
+
+
+def _by_squares(layer, x):
+    x = _lay_out(ops.conv(x, lastlayers.of_plain(layer.kernel, ops), 2, layer.padding), 2)
+    return layer.activation(x + layer.bias if layer.use_bias else x)

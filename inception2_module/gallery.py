@@ -6,6 +6,7 @@ What comes from a file or a name goes through `html.escape`, and the page may lo
 """
 
 import base64
+import contextlib
 import io
 from html import escape
 from pathlib import Path
@@ -24,7 +25,7 @@ from inception2_module import classical, drawing, evaluation, scores
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 N_FIXED, N_WHOLE = 3, 3  # test tiles and whole images that no result has chosen
-LONGEST = 1024  # side of a whole image; of a larger one the middle is shown
+LONGEST = 768  # side of a whole image; of a larger one the middle is shown
 LOSSLESS = 256 * 256  # pixels up to which a picture is stored as it is; larger ones as JPEG, or the page would be too
 SAME = 0.05  # dB: as near are the outputs of one network on two machines
 NAMES = {  # of what is shown: English, Japanese
@@ -118,7 +119,8 @@ def _whole_images(data, test, restore, images_dir):
     if task_of(data.task).is_pairs:
         return found
     if images_dir is None and name in datasets.DATASETS:
-        images_dir = datasets.test_root_of(name, data.directory.parent)
+        with contextlib.suppress(util.UserError):  # no longer whole
+            images_dir = datasets.test_root_of(name, data.directory.parent)
     if images_dir is None or not Path(images_dir).is_dir():
         util.say(f"the images that the test tiles of {name} were cut from are not shown whole: give their folder with "
                  "--images")
@@ -272,7 +274,7 @@ def _facts(result, gains):
     best, cells = result["best_without_network"], []
     for name in dict.fromkeys(("input", best)):
         gap = _difference(result, name)
-        cells.append((_signed(gap["mean"], "dB"), _both(
+        cells.append((f"{_lead(gap)} dB", _both(
             f"over {_name(name)}, 95 % interval {gap['low']:+.2f} to {gap['high']:+.2f}",
             f"{_name(name)}との差、95 % 区間 {gap['low']:+.2f}〜{gap['high']:+.2f}")))
     n_better = int((gains > 0).sum())
@@ -281,8 +283,10 @@ def _facts(result, gains):
     return "".join(f'<div><b>{number}</b><span class="soft">{text}</span></div>' for number, text in cells)
 
 
-def _signed(value, unit=""):
-    return f'<span class="{"good" if value > 0 else "bad"}">{value:+.2f}{unit and " " + unit}</span>'
+def _lead(gap):
+    """A difference in dB, coloured where its interval does not hold 0."""
+    colour = "good" if gap["low"] > 0 else "bad" if gap["high"] < 0 else ""
+    return f'<span class="{colour}">{gap["mean"]:+.2f}</span>'
 
 
 def _about(result):
@@ -312,7 +316,7 @@ def _table(result):
         cells = [_name(name), *(f"{psnr:.2f}" for psnr in psnrs), f"{row['ssim']:.4f}",
                  *[f"{row.get('rmse', 0):.4g}"] * has_error]
         gap = None if is_ours else _difference(result, name)
-        cells.append("" if is_ours else f"{_signed(gap['mean'])} [{gap['low']:+.2f}, {gap['high']:+.2f}]")
+        cells.append("" if is_ours else f"{_lead(gap)} [{gap['low']:+.2f}, {gap['high']:+.2f}]")
         lines.append(f'<tr{" class=ours" * is_ours}>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return "\n".join(lines)
 

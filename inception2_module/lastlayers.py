@@ -63,17 +63,18 @@ def of_transposed(kernel, stride):
     return blocks[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4).reshape(n, n, n_in, -1)
 
 
-def of_plain(kernel):
+def of_plain(kernel, ops=np):
     """Return the kernel of a convolution of stride 2 that does what one of stride 1 does, two by two pixels at once.
 
     Parameters
     ----------
     kernel : float (k, k, C_in, C_out), k odd, of padding "same"
+    ops : numpy, or keras.ops for a kernel that is learned
 
     Returns
     -------
     float (k + 1, k + 1, C_in, 4 * C_out), for padding "same" and images of even sides; its output is to be laid out by
     depth to space of 2
     """
-    shifted = [np.pad(kernel, ((y, 1 - y), (x, 1 - x), (0, 0), (0, 0))) for y in (0, 1) for x in (0, 1)]
-    return np.concatenate(shifted, axis=-1)
+    shifted = [ops.pad(kernel, ((y, 1 - y), (x, 1 - x), (0, 0), (0, 0))) for y in (0, 1) for x in (0, 1)]
+    return ops.concatenate(shifted, axis=-1)

@@ -24,6 +24,7 @@ from download_module.disk import lock
 from inception2_module import backend, batches, muon, networkfile, networks, scores
 from inception2_module.backend import keras
 from inception2_module.experiments import Recipe, recipe_of
+from inception2_module.fasternetwork import learn_faster
 from inception2_module.known import read_log
 
 # About 8 gray levels, the size of the errors of Mars x4. With less it comes near to the absolute error, whose gradient
@@ -50,6 +51,7 @@ def build(experiment, tiles=None):
     if recipe.standardise and (recipe.standardise_noisy or not is_noisy):
         images = tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH])
         networks.standardise(model, images, recipe.standardise)
+    learn_faster(model)
     learning_rate = experiment.learning_rate
     if recipe.warmup is not None:
         n_warmup = round(recipe.warmup * experiment.n_updates)

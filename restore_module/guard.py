@@ -18,6 +18,10 @@ LEVEL = 1 / DATA_RANGE
 LITTLE, MUCH = 0.65, 1.4  # parts of the noise of the training from and up to which noise is like it
 NOISE = 3.5 * LEVEL  # less than this does no harm that would be worth a word
 TEXTURE = 8 * LEVEL  # what the texture of sharp gray images passes for; colours part it from noise
+MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6  # of white noise it keeps the deviation
+# Of the noise in flat places: their part of the image, the side in which they are looked for, in pixels, and the energy
+# of texture in parts of that at half the size.
+FLATTEST, WINDOW, FINE = 0.3, 7, 1.4
 DETAIL = LEVEL**2 / 2  # coarse detail, mean square: below it nothing is said of the fine
 ROUNDING = LEVEL**2 / 12  # mean square of what rounding to 8 bits adds
 # Fine detail in parts of the coarse (see `sharpness`): at most, of an image that was enlarged, by any usual filter; at
@@ -112,7 +116,9 @@ def find(image, task, enlarge=False, unit=DATA_RANGE):
     if task.scale and not enlarge and not task.is_noisy_at_full_size:
         # Of an image that was enlarged, the pixels beside the low-resolution ones, which hardly differ from these.
         low = image[task.scale // 2 :: task.scale, task.scale // 2 :: task.scale]
-    if trained is not None and min(low.shape[:2]) >= SMALLEST // 2:
+    if min(low.shape[:2]) < SMALLEST // 2:
+        trained = None
+    if trained is not None:
         least, most = (sigma / unit for sigma in trained)
         colour, gray = noise_of(low)
         noise = colour if colour > gray / 2 else gray
@@ -120,7 +126,12 @@ def find(image, task, enlarge=False, unit=DATA_RANGE):
             return Mismatch("little noise", noise, least)
         if max(colour, gray - TEXTURE) > MUCH * most + NOISE:
             return Mismatch("much noise", noise, most)
-    return None if task.is_noisy_at_full_size else _find_blur(image, task, enlarge)
+    if not task.is_noisy_at_full_size and (blur := _find_blur(image, task, enlarge)):
+        return blur
+    # Last, for pixels that were never averaged, of a sharp image, differ as if by noise.
+    if trained is not None and (flat := flat_noise_of(low)) > MUCH * most + NOISE:
+        return Mismatch("much noise", flat, most)
+    return None
 
 
 def _find_blur(image, task, enlarge):
@@ -179,6 +190,40 @@ def _estimate(planes):
 
     with warnings.catch_warnings(action="ignore"):  # of a plane without any detail
         return float(np.nan_to_num(estimate_sigma(planes, channel_axis=-1, average_sigmas=True)))
+
+
+def flat_noise_of(image):
+    """Estimate the noise that all channels of an image share, from two sizes of detail in its flattest places.
+
+    At half the size noise has a quarter of its energy, and texture about as much as at full size: so the one is told
+    from the other, also in gray. It is too little where there are no flat places, or noise was clipped.
+
+    Parameters
+    ----------
+    image : float array (H, W, 3), 0..1
+
+    Returns
+    -------
+    float, a standard deviation in parts of the range
+
+    References
+    ----------
+    The mask is that of Immerkaer, "Fast noise variance estimation", Computer Vision and Image Understanding 64(2),
+    1996.
+    """
+    from scipy.ndimage import convolve, uniform_filter
+
+    gray = image.mean(-1, dtype=np.float64)
+    edge, wide = WINDOW // 2 + 1, np.zeros((5, 5))
+    wide[::2, ::2] = MASK
+    halves = uniform_filter(gray, 2, origin=-1)
+    fine, coarse, apart = (
+        uniform_filter(convolve(image, mask) ** 2, WINDOW)[edge:-edge, edge:-edge]
+        for image, mask in ((gray, MASK), (halves, wide), (gray, wide))
+    )
+    places = coarse <= np.quantile(coarse, FLATTEST)
+    noise = (fine[places].mean() - FINE * coarse[places].mean()) / (1 - FINE / 4)
+    return float(np.sqrt(max(min(noise, apart.mean()), 0)))  # apart: a pattern of every second pixel has none of it
 
 
 def _unclipped(sigma, means):

@@ -265,3 +265,11 @@ def test_a_range_is_drawn_from_end_to_end():
 
 def test_upscale_restores_the_size():
     assert upscale(np.zeros((16, 32, 3), np.uint8), 8).shape == (128, 256, 3)
+
+
+def test_weak_noise_may_be_drawn_more_often():
+    target, rng = np.full((16, 16, 3), 128, np.uint8), np.random.default_rng(2)
+    spreads = [[degrade(target, "noise_s0..40", rng, power=power).std() for _ in range(1_500)] for power in (1, 2)]
+    assert np.median(spreads[0]) == pytest.approx(20, abs=2)
+    assert np.median(spreads[1]) == pytest.approx(10, abs=2)
+    assert max(spreads[1]) > 35

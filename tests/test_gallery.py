@@ -45,7 +45,7 @@ def make(folder, dtype="uint8", name="tiny"):
         for i in range(n):
             pixels = np.kron(rng.uniform(0, 255, (SIDE // 8, SIDE // 8, 3)), np.ones((8, 8, 1)))
             if dtype == "uint8":
-                tilefile.write_image(folder / side / f"{EVIL}{i}.png", pixels.astype(np.uint8))
+                tilefile.write_image(folder / side / f"{i:04}{EVIL}.png", pixels.astype(np.uint8))
             else:
                 np.save(folder / side / f"{i}.npy", (pixels[..., 0] * 20 - 1000).astype(dtype))
     wish = build.Wish(n={"train": 6, "test": 4}, tasks=("sr_x4",), size=TILE)
@@ -164,6 +164,23 @@ def test_whole_images_are_shown_where_they_are_the_right_ones(tmp_path, capsys):
     assert "give their folder with --images" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("folders", ["_sources", "_sources/msl-images"])
+def test_of_a_known_set_whose_images_are_gone_there_are_tiles(tmp_path, capsys, folders):
+    result, data = make(tmp_path, name="mars")
+    (tmp_path / "sets" / folders).mkdir(parents=True)
+    assert "Test tiles" in write(tmp_path, result, data)
+    assert "give their folder with --images" in capsys.readouterr().out
+
+
+def test_of_a_known_set_whole_images_are_found(tmp_path, monkeypatch):
+    result, data = make(tmp_path, name="sample")
+    monkeypatch.setattr(datasets, "test_root_of", lambda name, out: {("sample", tmp_path / "sets"): tmp_path / "test"}[
+        name, out])
+    assert "Whole test images" in write(tmp_path, result, data)
+    monkeypatch.undo()
+    assert (datasets.test_root_of("sample", tmp_path) / datasets.SAMPLE_TEST[0]).is_file()
+
+
 def test_of_a_large_image_the_middle_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "LONGEST", 40)
     result, data = make(tmp_path, "float32")
@@ -194,14 +211,17 @@ def test_a_damaged_result_is_one_sentence(tmp_path, change):
         write(tmp_path, result | change, data)
 
 
-@pytest.mark.parametrize(("psnr_change", "verdict"), [
-    (9.0, "The network is better than"), (0.0, "cannot be told apart"), (-9.0, "is better than the network"),
+@pytest.mark.parametrize(("mean", "colour", "verdict"), [
+    (9.0, "good", "The network is better than"), (0.5, "", "cannot be told apart"),
+    (-9.0, "bad", "is better than the network"),
 ])
-def test_the_verdict_is_that_of_the_interval(tmp_path, psnr_change, verdict):
+def test_the_verdict_is_that_of_the_interval(tmp_path, mean, colour, verdict):
     result, data = make(tmp_path)
     best = result["best_without_network"]
-    result["differences"][f"restored - {best}"] = {"mean": psnr_change, "low": psnr_change - 1, "high": psnr_change + 1}
-    assert verdict in write(tmp_path, result, data)
+    result["differences"][f"restored - {best}"] = {"mean": mean, "low": mean - 1, "high": mean + 1}
+    page = write(tmp_path, result, data)
+    assert verdict in page
+    assert page.count(f'<span class="{colour}">{mean:+.2f}</span>') == 2  # above, and in the table
 
 
 def test_a_collapse_is_the_headline(tmp_path):

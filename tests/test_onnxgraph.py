@@ -119,3 +119,22 @@ def test_the_peer_is_of_the_published_size():
     restored = peer.open_session(graph).run(None, {"degraded": image})[0]
     assert restored.shape == (1, 32, 48, 3)
     assert np.abs(restored - image.repeat(4, axis=1).repeat(4, axis=2)).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["inception_unet_srcnn535", "edsr_baseline"])
+def test_an_update_is_the_same_whichever_way_the_last_layers_are_computed(name, monkeypatch):
+    plain = random_weights(networks.build_model(name, 4, 0.0))
+    faster = networks.build_model(name, 4, 0.0)
+    faster.set_weights(plain.get_weights())
+    used, of_plain = [], lastlayers.of_plain
+    monkeypatch.setattr(lastlayers, "of_plain", lambda *args: used.append(args) or of_plain(*args))
+    fasternetwork.learn_faster(faster)
+    used.clear()
+    target, degraded = np.random.default_rng(1).random((2, 2, 32, 48, 3), np.float32)
+    for model in (plain, faster):
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.train_on_batch(degraded, target)
+    assert used
+    for before, after in zip(plain.get_weights(), faster.get_weights(), strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-5)
+    assert faster.get_config() == plain.get_config() | {"name": faster.name}

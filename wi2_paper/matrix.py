@@ -28,13 +28,24 @@ PHOTO_NETWORKS = {
     name: with_recipe(recipe, dataset=PHOTOS, task=task, model=BETTER, n_train=10_000, n_updates=n_updates)
     for name, task, recipe, n_updates in (
         ("photo_sr_x4", "sr_x4", "fewdata", 12_000),
+        ("photo_sr_x8", "sr_x8", "general", 12_000),
         ("photo_noise", "noise_s0..100", "general", 16_000),
         ("photo_camera_x4", CAMERA, "general", 8_000),
     )
 }
 ADAPTED = {10: 3, 100: 1}  # draws of n tiles that a network of photographs is adapted to
 # The network of weights/ that a training of a task starts from.
-STARTS = {"sr_x4": "photo_sr_x4"}
+STARTS = {"sr_x4": "photo_sr_x4", "sr_x8": "photo_sr_x8", "noise_s64": "photo_noise"}
+# What the denoiser of photographs, which is not told how much noise there is, is measured on. The pairs are real
+# photographs beside the mean of many of the same (PolyU), which may be measured on and nothing else.
+BLIND = (
+    *((dataset, f"noise_s{sigma}") for dataset in ("mars", "div2k") for sigma in (10, 25, 50, 64)), ("polyu", "pairs"),
+)
+
+
+def unseen(network, dataset, task):
+    """Return the name of the result of a network of photographs on a data set that it has not seen."""
+    return f"{PHOTO_NETWORKS[network].name}-on-{dataset}-{task}"
 
 
 def adapted(dataset, task, n, draw=0):
@@ -93,12 +104,13 @@ def matrix(budget=BUDGET):
     return tuple(dict.fromkeys([*experiments, MARS_CAMERA, QUICK]))
 
 
-# Domains far from photographs: `python3 -m wi2_paper.own_data` cuts their files and runs these.
+# Domains far from photographs, with {tiles: draws}: `python3 -m wi2_paper.own_data` cuts their files and runs these.
 OWN = {
-    dataset: tuple(with_recipe("fewdata", dataset=dataset, task="sr_x4", model=BETTER, n_train=n, n_updates=n_updates)
-                   for n in numbers)
+    dataset: tuple(with_recipe("fewdata", dataset=dataset, task="sr_x4", model=BETTER, n_train=n, n_updates=n_updates,
+                               draw=draw, seed=draw)
+                   for n, n_draws in numbers.items() for draw in range(n_draws))
     for dataset, numbers, n_updates in (
-        ("elevation", (10, 100), 2_000), ("heat_maps", (100,), 1_000), ("microscopy", (100,), 1_000))
+        ("elevation", {10: 3, 100: 1}, 2_000), ("heat_maps", {100: 1}, 1_000), ("microscopy", {100: 1}, 1_000))
 }
 
 # Whose networks are in weights/, by their names there.

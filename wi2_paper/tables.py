@@ -23,6 +23,7 @@ from wi2_paper import camera, checking, matrix, mismatch
 from wi2_paper.matrix import (
     ADAPTED,
     BETTER,
+    BLIND,
     BRANCHES,
     BUDGET,
     CELLS,
@@ -81,7 +82,8 @@ def result_names():
     measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch", "camera")
     chosen += PHOTO_NETWORKS.values()
     chosen += [matrix.adapted("elevation", "sr_x4", n, draw) for n, draws in ADAPTED.items() for draw in range(draws)]
-    unseen = [_unseen_by(*cell) for cell in _started()]
+    unseen = [matrix.unseen(STARTS[task], dataset, task) for dataset, task in _started()]
+    unseen += [matrix.unseen("photo_noise", *cell) for cell in BLIND]
     return [*(experiment.name for experiment in chosen), *unseen, *measured]
 
 
@@ -104,7 +106,7 @@ def pages(results, cards):
     }, "wi2_paper/README.md": {
         "goals": goals_block(results), "gains over the input": gains_block(results, over_input),
         "gains over the best without a network": gains_block(results, over_best), "draws": draws_block(results),
-        "photographs": photographs_block(results),
+        "photographs": photographs_block(results), "blind": blind_block(results),
         "remarks": remarks_block(results), "other damage": damage_block(results), "scores": scores_block(results),
         "camera": camera_block(results.get("camera")), "networks": networks_block(results),
         "branches": branches_block(results),
@@ -288,7 +290,7 @@ def photographs_cells(results, dataset, task):
         wanted = {"dataset": dataset, "task": task, "model": model, "n_train": n}
         return [results[e.name] for e in experiments if e.name in results and wanted.items() <= vars(e).items()]
 
-    seen_none = [result for result in [results.get(_unseen_by(dataset, task))] if result]
+    seen_none = [result for result in [results.get(matrix.unseen(STARTS[task], dataset, task))] if result]
     return [*(found(of_set, n, BETTER if elevation else PAPER) for n in (10, 100)), seen_none,
             *(find_adapted(results, dataset, task, n) for n in ADAPTED)]
 
@@ -304,9 +306,20 @@ def find_adapted(results, dataset, task, n):
     return [results[name] for name in names if name in results]
 
 
-def _unseen_by(dataset, task):
-    """Name of the result of a network of photographs on a data set that it has not seen."""
-    return f"{PHOTO_NETWORKS[STARTS[task]].name}-on-{dataset}-{task}"
+def blind_block(results):
+    """A denoiser that is not told how much noise there is, beside those that are, on the same test tiles."""
+    rows = []
+    for dataset, task in BLIND:
+        name = matrix.unseen("photo_noise", dataset, task)
+        cell = [results[name]] if name in results else []
+        for group in _groups(cell, dataset) if cell else ():
+            psnr = {name: f"{evaluation.mean_of(row, cell[0], group):.2f}" for name, row in cell[0]["methods"].items()}
+            of_set = f"{DATASETS[dataset]}, `{task}`" if dataset in DATASETS else "real photographs (PolyU)"
+            rows.append([_named(of_set, group), f"{cell[0]['n_test']:,}",
+                         *(psnr.get(name, MISSING) for name in ("input", *CLASSICAL, "restored")),
+                         over_best(cell, group)])
+    heads = ["PSNR, dB", "test tiles", "input", *CLASSICAL.values(), "`photo_noise`", "`photo_noise` over the best"]
+    return _table(heads, rows, n_labels=2)
 
 
 def remarks_block(results):
@@ -526,7 +539,7 @@ def branches_rows(results):
     """Return (heads, rows) of what a branch is worth; a row is there before its results are."""
     rows = []
     for task, model in BRANCHES.items():
-        branch, = set(NETWORKS[PAPER].options["branches"]) - set(NETWORKS[model].options["branches"])
+        branch = left_out(model)
         cells = {n: [find_draws(results, dataset="mars", task=task, recipe="paper", n_train=n, model=name)
                      for name in (PAPER, model)] for n in N_BRANCHES}
         for group in _groups([result for pair in cells.values() for cell in pair for result in cell], "mars"):
@@ -534,6 +547,12 @@ def branches_rows(results):
                       over_input(without, group), _difference(whole, without, group)]
                      for n, (whole, without) in cells.items()]
     return ["task", "branch", "n", "whole network", "without the branch", "what the branch gives"], rows
+
+
+def left_out(model):
+    """Return the branch of the paper's network that a network does without."""
+    branch, = set(NETWORKS[PAPER].options["branches"]) - set(NETWORKS[model].options["branches"])
+    return branch
 
 
 def models_block():
@@ -554,19 +573,23 @@ def ablation_block(ablation, longer):
         "width, one seed. First row: gain over the input in dB. Other rows: what the change adds to it, with 95 % "
         "intervals.",
     ]
+    notes += [
+        "A run as long and as wide as those of the tables of gains, for an ingredient that a short run speaks against: "
+        f"{entry['dataset']} {entry['task']}, n = {entry['n_train']}, {entry['n_updates']:,} updates, "
+        f"{experiments.CHANGES[entry['recipe'].removeprefix('fewdata-')].title}: {gain} dB."
+        for entry, gain in longer_gains(longer)
+    ]
+    return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
 
+
+def longer_gains(longer):
+    """Return [(entry, what its change adds)] of the longer runs of an ablation."""
     def place(entry):
         return entry["dataset"], entry["task"], entry["n_train"]
 
     full = {place(entry): entry for entry in longer.values() if entry["recipe"] == "fewdata"}
-    notes += [
-        "A run as long and as wide as those of the tables of gains, for an ingredient that a short run speaks against: "
-        f"{entry['dataset']} {entry['task']}, n = {entry['n_train']}, {entry['n_updates']:,} updates, "
-        f"{experiments.CHANGES[entry['recipe'].removeprefix('fewdata-')].title}: "
-        f"{_gain(_added(entry, full[place(entry)]))} dB."
-        for entry in longer.values() if entry["recipe"] != "fewdata"
-    ]
-    return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
+    return [(entry, _gain(_added(entry, full[place(entry)]))) for entry in longer.values()
+            if entry["recipe"] != "fewdata"]
 
 
 def ablation_rows(ablation):
@@ -588,14 +611,17 @@ def ablation_rows(ablation):
 def own_block(results):
     """Error, in the units of the data, and gain over bicubic of each method on data that are no photographs."""
     methods = {name: CLASSICAL[name] for name in ("lanczos", "linear", "raisr")} | {"restored": "network"}
-    rows = []
+    cells = {}
     for experiment in (experiment for own in matrix.OWN.values() for experiment in own):
-        if result := results.get(experiment.name):
-            base = result["methods"]["input"]
-            gains = [f"{row['rmse']:.3g} ({row['psnr'] - base['psnr']:+.2f})"
-                     for row in (result["methods"][name] for name in methods)]
-            rows.append([f"{experiment.dataset.replace('_', ' ')} x4", f"{experiment.n_train:,}",
-                         f"{base['rmse']:.3g}", *gains])
+        if experiment.name in results:
+            cells.setdefault((experiment.dataset, experiment.n_train), []).append(results[experiment.name])
+    rows = []
+    for (dataset, n), cell in cells.items():
+        def error(name, cell=cell):
+            return f"{np.sqrt(np.mean([result['methods'][name]['rmse'] ** 2 for result in cell])):.3g}"
+
+        rows.append([f"{dataset.replace('_', ' ')} x4", f"{n:,}", error("input"), *(
+            f"{error(name)} ({_gain(evaluation.cell_gain(cell, method=name))})" for name in methods)])
     return _table(["data", "tiles", "bicubic (input)", *methods.values()], rows, n_labels=2)
 
 
@@ -630,7 +656,7 @@ def draw_curve(results):
                  for n, result in known.items() if result and method in result["methods"]}
         if gains:
             axes.plot(list(gains), list(gains.values()), style, color="gray", label=CLASSICAL[method])
-    photographs = results.get(_unseen_by("mars", "sr_x4"))
+    photographs = results.get(matrix.unseen(STARTS["sr_x4"], "mars", "sr_x4"))
     if photographs:
         gain = evaluation.cell_gain([photographs])["mean"]
         axes.axhline(gain, linestyle="-.", color="gray", label="photographs only")
