@@ -92,10 +92,10 @@ def lay_out(gradio, blocks, texts):
         try:
             with page.copied(path, texts) as copy:
                 found = page.read(copy, texts)
-            known = page.networks().get(name, {})
-            warning = page.warn(found, known, bool(enlarge and page.scale_of(known)), texts)
         except (util.UserError, OSError, MemoryError) as error:
-            warning = util.describe_error(error)
+            return f"⚠️ {util.describe_error(error)}"
+        known = page.networks().get(name, {})
+        warning = page.warn(found, known, bool(enlarge and page.scale_of(known)), texts)
         return "\n\n".join([page.describe_noise(found, texts), *([f"⚠️ {warning}"] if warning else [])])
 
     def restore(path, name, enlarge, with_trust, progress=gradio.Progress(track_tqdm=True)):  # noqa: B008
@@ -104,14 +104,14 @@ def lay_out(gradio, blocks, texts):
             yield [f"⚠️ {texts['none_yet']}", *hidden]
             return
         if name is None:
-            yield [f"⚠️ {texts['choose']}", gradio.skip(), *hidden[1:]]
+            yield [f"⚠️ {texts['choose']}", gradio.update(visible=True), *hidden[1:]]
             return
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as directory:
             try:
                 restored, trust_path, before, after = page.restore(path, name, enlarge, with_trust, texts, directory)
             except (util.UserError, OSError, MemoryError) as error:
-                yield [f"⚠️ {util.describe_error(error)}", gradio.skip(), *hidden[1:]]
+                yield [f"⚠️ {util.describe_error(error)}", gradio.update(visible=True), *hidden[1:]]
                 return
             known = page.networks()[name]
             warning = page.warn(before, known, bool(enlarge and page.scale_of(known)), texts)
@@ -128,7 +128,7 @@ def lay_out(gradio, blocks, texts):
         return [texts["stretched"]] * page.is_stretched(found) + [texts["reduced"].format(step=step)] * (step > 1)
 
     # Now and not before, for the sake of trainings that have ended meanwhile.
-    blocks.load(lambda: gradio.update(choices=choices(texts), value=None), None, network, api_visibility="private")
+    blocks.load(lambda: gradio.update(choices=choices(texts)), None, network, api_visibility="private")
     upload.change(look, upload, [*shown, network, mode], show_progress_on=[note], **ONE)
     network.input(partial(modes, gradio, texts), network, mode, api_visibility="private").then(
         judge, [upload, network, mode], note, **ONE)

@@ -118,6 +118,13 @@ def test_what_is_too_large_is_refused_with_a_sentence(served, place):
         page.get_by_text(EN["none_yet"]).wait_for()
         page.locator("#upload input[type=file]").set_input_files(place / "large.png")
         page.get_by_text("This is too much for the page").wait_for()
+        assert page.locator("#network input").input_value() == ""
+        choose(page, WEIGHTS)
+        page.locator("#mode").wait_for()
+        page.locator("#restore").click()
+        page.locator("#input").wait_for()
+        page.get_by_text("This is too much for the page").wait_for()
+        assert page.locator(".toast-body").count() == 0
 
 
 def post(url, name, content):
