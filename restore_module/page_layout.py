@@ -19,10 +19,14 @@ sessionStorage.led = 1;
 if (/\\/ja\\/?$/.test(location.pathname)) document.documentElement.lang = "ja";
 </script>"""
 # On a phone what comes lies below the button.
-SCROLL = '() => innerWidth < 768 && document.getElementById("note").scrollIntoView({behavior: "smooth"})'
+SCROLL = """(...values) => {
+  if (innerWidth < 768) document.getElementById("result").scrollIntoView({behavior: "instant"});
+  return values;
+}"""
 CSS = """
 .gradio-container { max-width: 1200px !important; margin: auto; }
 #note { padding: 0.25rem 1rem; border-left: 3px solid var(--color-accent); }
+@media (max-width: 767px) { #result { min-height: 100vh; } }
 #accepted { font-size: 0.85em; opacity: 0.75; }
 """
 
@@ -51,7 +55,7 @@ def lay_out(gradio, blocks, texts):
             mode = gradio.Radio([], label=texts["mode"], visible=False, elem_id="mode")
             trust = gradio.Checkbox(label=texts["trust"], container=False, elem_id="trust")
             start = gradio.Button(texts["restore"], variant="primary", size="lg", elem_id="restore")
-        with gradio.Column(scale=2, min_width=320):
+        with gradio.Column(scale=2, min_width=320, elem_id="result"):
             note = gradio.Markdown(texts["welcome"], elem_id="note")
             picture = gradio.Image(label=texts["input"], format="png", interactive=False, visible=False,
                                    buttons=["fullscreen"], elem_id="input")
@@ -88,10 +92,10 @@ def lay_out(gradio, blocks, texts):
         try:
             with page.copied(path, texts) as copy:
                 found = page.read(copy, texts)
-            known = page.networks().get(name, {})
-            warning = page.warn(found, known, bool(enlarge and page.scale_of(known)), texts)
         except (util.UserError, OSError, MemoryError) as error:
-            warning = util.describe_error(error)
+            return f"⚠️ {util.describe_error(error)}"
+        known = page.networks().get(name, {})
+        warning = page.warn(found, known, bool(enlarge and page.scale_of(known)), texts)
         return "\n\n".join([page.describe_noise(found, texts), *([f"⚠️ {warning}"] if warning else [])])
 
     def restore(path, name, enlarge, with_trust, progress=gradio.Progress(track_tqdm=True)):  # noqa: B008
@@ -100,14 +104,14 @@ def lay_out(gradio, blocks, texts):
             yield [f"⚠️ {texts['none_yet']}", *hidden]
             return
         if name is None:
-            yield [f"⚠️ {texts['choose']}", gradio.skip(), *hidden[1:]]
+            yield [f"⚠️ {texts['choose']}", gradio.update(visible=True), *hidden[1:]]
             return
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as directory:
             try:
                 restored, trust_path, before, after = page.restore(path, name, enlarge, with_trust, texts, directory)
             except (util.UserError, OSError, MemoryError) as error:
-                yield [f"⚠️ {util.describe_error(error)}", gradio.skip(), *hidden[1:]]
+                yield [f"⚠️ {util.describe_error(error)}", gradio.update(visible=True), *hidden[1:]]
                 return
             known = page.networks()[name]
             warning = page.warn(before, known, bool(enlarge and page.scale_of(known)), texts)
@@ -124,13 +128,13 @@ def lay_out(gradio, blocks, texts):
         return [texts["stretched"]] * page.is_stretched(found) + [texts["reduced"].format(step=step)] * (step > 1)
 
     # Now and not before, for the sake of trainings that have ended meanwhile.
-    blocks.load(lambda: gradio.update(choices=choices(texts), value=None), None, network, api_visibility="private")
+    blocks.load(lambda: gradio.update(choices=choices(texts)), None, network, api_visibility="private")
     upload.change(look, upload, [*shown, network, mode], show_progress_on=[note], **ONE)
     network.input(partial(modes, gradio, texts), network, mode, api_visibility="private").then(
         judge, [upload, network, mode], note, **ONE)
     mode.input(judge, [upload, network, mode], note, **ONE)
-    start.click(restore, [upload, network, mode, trust], shown, show_progress_on=[picture, slider], **ONE)
-    start.click(None, js=SCROLL, api_visibility="private")
+    start.click(restore, [upload, network, mode, trust], shown, js=SCROLL,
+                show_progress_on=[picture, slider], **ONE)
 
 
 def choices(texts):

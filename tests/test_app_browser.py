@@ -106,6 +106,7 @@ def test_a_16_bit_tiff_stays_one_and_the_trust_map_is_shown_in_japanese(served, 
         page.locator("#trust_map img").wait_for()
         assert JA["stretched"] in page.locator("#note").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("scrollY") > 400  # at what came, below the button
         page.get_by_role("link", name="English").click()
         page.get_by_role("heading", name=EN["title"]).wait_for()
         assert page.url == url
@@ -117,6 +118,13 @@ def test_what_is_too_large_is_refused_with_a_sentence(served, place):
         page.get_by_text(EN["none_yet"]).wait_for()
         page.locator("#upload input[type=file]").set_input_files(place / "large.png")
         page.get_by_text("This is too much for the page").wait_for()
+        assert page.locator("#network input").input_value() == ""
+        choose(page, WEIGHTS)
+        page.locator("#mode").wait_for()
+        page.locator("#restore").click()
+        page.locator("#input").wait_for()
+        page.get_by_text("This is too much for the page").wait_for()
+        assert page.locator(".toast-body").count() == 0
 
 
 def post(url, name, content):
