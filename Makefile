@@ -80,6 +80,8 @@ benchmark: $(VENV)/run
 	$(BIN)/python -m wi2_paper.benchmarks.restoring
 	$(BIN)/python -m wi2_paper.benchmarks.starting
 	$(BIN)/python -m wi2_paper.benchmarks.speed
+	$(BIN)/python -m wi2_paper.benchmarks.updates
+	$(BIN)/python -m wi2_paper.benchmarks.peer
 
 container-check: $(VENV)/run
 	$(BIN)/python -m tests.container

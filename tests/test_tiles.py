@@ -837,3 +837,29 @@ def test_the_benchmark_names_what_it_ran_on():
     machine = benchmark.describe_machine()
     assert machine.keys() == {"cpu", "memory_gigabytes", "load_average_before", "versions", "git_commit"}
     assert machine["versions"].keys() == {"python", "numpy", "pillow"}
+
+
+def test_images_are_decoded_once_and_give_the_same_tiles_where_there_is_no_room(tmp_path, images, monkeypatch):
+    decoded, read_pair = [], tiles.read_pair
+    monkeypatch.setattr(tiles, "read_pair", lambda *paths: decoded.append(paths) or read_pair(*paths))
+    make(tmp_path / "kept", images)
+    assert not decoded
+    monkeypatch.setattr(build, "KEPT_BYTES", 0)
+    make(tmp_path / "again", images)
+    assert len(decoded) == 8
+    assert digests(tmp_path / "kept") == digests(tmp_path / "again")
+
+
+@pytest.mark.parametrize("shape", [(128, 128, 3), (32, 48, 1)])
+def test_a_tile_comes_back_as_it_was_written_and_is_hardly_larger_than_pillows(tmp_path, shape):
+    height, width, channels = shape
+    photograph = data.astronaut()[:height, :width, :channels]
+    for name, tile in (("photograph", photograph), ("noise", noise(height, width)[..., :channels])):
+        path = tmp_path / f"{name}.png"
+        tilefile.write_tile(path, tile)
+        assert (tilefile.read_tile(path) == tile).all()
+        with Image.open(path) as image:
+            image.verify()
+            assert image.mode == ("RGB" if channels == 3 else "L")
+        Image.fromarray(tile if channels == 3 else tile[..., 0]).save(tmp_path / "pillow.png", compress_level=1)
+        assert path.stat().st_size < 1.2 * (tmp_path / "pillow.png").stat().st_size

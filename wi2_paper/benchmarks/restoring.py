@@ -55,12 +55,17 @@ def main():
                 least = min(measured, key=lambda one: one["cpu_seconds"])
                 runs.append({"way": way, "megapixels": side**2 / 1e6, **least})
                 print(runs[-1], flush=True)
+            write(runs, options.weights, load)
+
+
+def write(runs, weights, load):
+    """Write what was measured so far: an hour on a busy machine may be interrupted."""
     speed = {(run["way"], run["megapixels"]): run["megapixels_per_cpu_second"] for run in runs}
     ratios = {f"{size:g}": round(speed["restore", size] / value, 2)
               for (way, size), value in speed.items() if way == "before"}
-    print(f"restore / before, by megapixels: {ratios}")
+    print(f"restore / before, by megapixels: {ratios}", flush=True)
     util.write_json(Path("results") / "benchmark_restoring.json", {
-        "weights": options.weights, "cpu": provenance.cpu(), "load_average_before": load,
+        "weights": weights, "cpu": provenance.cpu(), "load_average_before": load,
         "versions": provenance.versions(("numpy", "keras", "tensorflow", "onnxruntime")),
         "git_commit": provenance.git_commit(), "runs": runs, "ratio_restore_to_before": ratios,
     })
