@@ -117,6 +117,18 @@ def test_a_cell_in_latex(text, expected):
     assert latex.cell(text, with_interval=True) == expected
 
 
+@pytest.mark.parametrize(("gains", "word"), [
+    ((0.9, 1.4), "を上回る"), ((0.4, 0.7), "と区別がつかない"), ((0.1, 0.2), "を下回る"), ((0.52,), "と区別がつかない"),
+    ((), "未実行"),
+])
+def test_a_word_says_which_is_better_as_far_as_the_interval_does(gains, word):
+    """The classical method gains 0.5 dB."""
+    first = next(e for e in matrix.matrix() if (e.task, e.recipe, e.n_train) == ("sr_x4", "fewdata", 10))
+    draws = {replace(first, draw=i, seed=i): gain for i, gain in enumerate(gains)}
+    numbers = latex.numbers({e.name: result_of(e, gain) for e, gain in draws.items()})
+    assert word in numbers["few-mars-x4-10-best-word"]
+
+
 @pytest.mark.parametrize(("whole", "without", "verdict"), [
     (None, None, "まだ判断できない"),
     (1.0, None, "まだ判断できない"),

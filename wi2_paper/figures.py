@@ -22,6 +22,7 @@ FONT = {"font.size": 7, "font.family": "DejaVu Sans", "axes.linewidth": 0.6, "li
         "lines.markersize": 3.5}
 COLUMN, PAGE = 3.3, 6.9  # inches: the widths of a column and of both
 HEADS = {"sr_x4": "x4", "sr_x8": "x8", "noise_s64": "noise, $\\sigma$ = 64"}
+BRANCH = {"srcnn535": "SRCNN535", "bypass": "the bypass"}
 TOLERANCE = 0.05  # dB between a tile restored again, on another machine perhaps, and its result
 
 
@@ -194,7 +195,7 @@ def draw_branches(results):
         for model in (tables.PAPER, without):
             for n in sorted(N_BRANCHES, reverse=True):
                 experiment = pictures.find(task, "paper", model, n)
-                head = f"{HEADS[task]}\nwith{'out' * (model == without)} {tables.left_out(without)}\nn = {n:,}"
+                head = f"{HEADS[task]}\nwith{'out' * (model == without)} {BRANCH[tables.left_out(without)]}\nn = {n:,}"
                 column = head, [None, None], [None, None]
                 try:
                     known = tile_scores(results, experiment.name)

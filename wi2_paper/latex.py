@@ -249,13 +249,16 @@ def _others(results):
 
 
 def _both(name, text):
-    """A gain with its unit, and (`-ci`) with its interval too."""
+    """A gain with its unit, (`-ci`) with its interval too, and (`-word`, `-en`) what that says of which is better."""
     gain = GAIN.fullmatch(text)
     if not gain:
-        return {name: NOT_RUN, f"{name}-ci": NOT_RUN}
+        return {name: NOT_RUN, f"{name}-ci": NOT_RUN, f"{name}-word": f"との比較は{NOT_RUN}である", f"{name}-en": ""}
     mean = cell(gain["mean"] + gain["draw"]) + r"\,dB"
     interval = f"（区間$[{gain['low']}, {gain['high']}]$）" if gain["low"] else ""
-    return {name: mean, f"{name}-ci": mean + interval}
+    sign = _sign({"mean": float(gain["mean"]), "equal": bool(gain["equal"]) if gain["low"] else None})
+    return {name: mean, f"{name}-ci": mean + interval,
+            f"{name}-word": ("と区別がつかない", "を上回る", "を下回る")[sign],
+            f"{name}-en": ("which cannot be told from zero", "more than chance", "less than nothing")[sign]}
 
 
 def _slug(text):
