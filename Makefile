@@ -21,6 +21,7 @@ help:
 	@echo "make faults     kill every command, feed it mutated files, and write the table of tests/README.md: half an hour"
 	@echo "make gallery    write outputs/gallery.html, a page to look at, of the last training (RUN=NAME: of that one)"
 	@echo "make reproduce  run the experiments of the tables that have no result yet (needs the data sets)"
+	@echo "                (SCHEDULER=tcp://HOST:8786: on the machines of a Dask cluster)"
 	@echo "make figures    write the tables of all pages, the curve and the pictures from results/, weights/ and runs/"
 	@echo "make paper-figures  write the tables, numbers and figures of the paper: wi2_paper/generated/"
 	@echo "make paper      build the paper, wi2_paper/paper.pdf (Japanese; needs LaTeX)"
@@ -55,7 +56,7 @@ gallery: $(VENV)/run
 	$(BIN)/python inception2.py gallery $(if $(RUN),"$(RUN)")
 
 reproduce: $(VENV)/run
-	$(BIN)/python -m wi2_paper.reproduce
+	$(BIN)/python -m wi2_paper.reproduce $(if $(SCHEDULER),--scheduler "$(SCHEDULER)")
 
 figures: $(VENV)/run
 	$(BIN)/python -m wi2_paper.tables

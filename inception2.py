@@ -94,6 +94,8 @@ def build_parser():
     restore.add_argument("--pages", action="store_true", help="restore each page of a TIFF file of several")
     restore.add_argument("--allow-large", action="store_true",
                          help="also read images above Pillow's limit against decompression bombs")
+    restore.add_argument("--scheduler", metavar="ADDRESS",
+                         help="restore on the workers of the Dask scheduler there, such as tcp://HOST:8786")
 
     export = commands.add_parser("export", help="write a network for other programs")
     export.add_argument("kind", choices=("onnx", "tflite", "savedmodel"), help="the format")
@@ -222,7 +224,10 @@ def run_restore(options):
     chosen = files.Options(options.enlarge, options.ensemble, options.trust, options.allow_large,
                            options.range, known.get("range"), options.pages, networkfile.scale_of(known))
     load = partial(networkfile.load_predict, model_path, known)
-    files.restore_files(options.images, options.out, load, known.get("task"), chosen, known.get("reach"))
+    if options.scheduler:
+        load = partial(networkfile.load_predict, model_path.absolute(), known, util.sha256_of(model_path))
+    files.restore_files(options.images, options.out, load, known.get("task"), chosen, known.get("reach"),
+                        options.scheduler)
 
 
 def run_export(options):

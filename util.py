@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import unicodedata
+import zlib
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -295,6 +296,9 @@ def bar_interval():
 
 
 _temporary_names = itertools.count()
+# Other machines may write into the same folder, and count their processes anew.
+_HOST = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+_HOST = f"{zlib.crc32(_HOST.encode(errors='replace')):08x}"
 
 
 @contextmanager
@@ -309,7 +313,7 @@ def replacing(path):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_over(path.parent.resolve())
-    temporary = path.with_name(f".{os.getpid()}-{next(_temporary_names)}.unfinished{path.suffix}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -317,11 +321,16 @@ def replacing(path):
         temporary.unlink(missing_ok=True)
 
 
+def temporary_beside(path):
+    """Return a path beside `path` that no other process takes; what is left there after a kill is removed later."""
+    return path.with_name(f".{_HOST}-{os.getpid()}-{next(_temporary_names)}.unfinished{path.suffix}")
+
+
 @cache  # once for each folder: a folder of ten thousand images would be searched ten thousand times
 def _remove_left_over(directory):
-    """Remove temporary files of `replacing` whose process is gone."""
-    for path in directory.glob(".*.unfinished*"):
-        found = re.match(r"\.(\d+)-\d+\.unfinished", path.name)
+    """Remove temporary files of `replacing` whose process, one of this machine, is gone."""
+    for path in directory.glob(f".{_HOST}-*.unfinished*"):
+        found = re.match(r"\.\w+-(\d+)-\d+\.unfinished", path.name)
         if found and not _is_running(int(found[1])):
             path.unlink(missing_ok=True)
 

@@ -173,12 +173,13 @@ def _check_declared(path, config, n_held):
         raise
 
 
-def load_predict(path, known):
+def load_predict(path, known, sha256=None):
     """Load a network to restore with, by ONNX Runtime where that is installed and weights/ has the graph, or by Keras.
 
     Parameters
     ----------
     path, known : see `find_weights`
+    sha256 : str, of the file, where another machine has chosen it
 
     Returns
     -------
@@ -187,9 +188,12 @@ def load_predict(path, known):
     Raises
     ------
     util.UserError
-        When the graph is not the one of the card, or as `load_model`. The function raises it for an output that is not
-        a finite number.
+        When the file is not that of `sha256`, the graph is not the one of the card, or as `load_model`. The function
+        raises it for an output that is not a finite number.
     """
+    if sha256 and (not path.is_file() or util.sha256_of(path) != sha256):
+        raise util.UserError(f"a worker finds another network than was asked for in {path}: it needs the same files, "
+                             "under the same path")
     if "onnx" not in known or find_spec("onnxruntime") is None:
         from inception2_module.fasternetwork import faster
 

@@ -3,18 +3,20 @@
     python3 inception2.py restore photo.jpg --weights mars_sr_x4
 """
 
+import pickle
 import sys
+import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 import util
-from download_module import imagefile
+from download_module import cluster, imagefile
 from download_module.degrade import task_of
 from inception2_module import symmetries
 from restore_module import blocks, guard
@@ -68,7 +70,7 @@ def _glob(pattern):
     return sorted(p for p in start.glob("/".join(parts)) if p.is_file() and not p.name.startswith("._"))
 
 
-def restore_files(inputs, out_dir, load, task, options, reach=None):
+def restore_files(inputs, out_dir, load, task, options, reach=None, scheduler=None):
     """Restore each image into `out_dir`; one that fails gets its sentence on stderr and the others go on.
 
     Parameters
@@ -80,6 +82,7 @@ def restore_files(inputs, out_dir, load, task, options, reach=None):
     task : what the network was trained for, or None: not known
     options : Options
     reach : int, how far the network sees, see blocks.reach_of
+    scheduler : str, address of a Dask scheduler whose workers restore the images, see `cluster.outcomes`
 
     Raises
     ------
@@ -98,18 +101,40 @@ def restore_files(inputs, out_dir, load, task, options, reach=None):
     for sentence in [*unread, *missing]:
         util.say(sentence, sys.stderr)
     n_failed, there = len(missing), [(path, name) for path, name in images if path.exists()]
-    if there:
+    jobs = [(path, Path(out_dir) / name) for path, name in there]
+    if there and scheduler:
+        jobs = [tuple(path.absolute() for path in job) for job in jobs]
+        if options.trust_path:
+            options = replace(options, trust_path=options.trust_path.absolute())
+        restore = partial(_restore_there, pickle.dumps((load, reach, task, options)))
+    elif there:
         predict = load()
         restore = restorer(predict, blocks.reach_of(predict, reach), task, options)
-    for path, name in there:
-        try:
-            restore(path, Path(out_dir) / name)
-        except (util.UserError, OSError) as error:
+    for _, sentences, error in cluster.outcomes(restore, jobs, scheduler, out_dir) if there else ():
+        if error:
             n_failed += 1
             util.say(util.describe_error(error), sys.stderr)
+        for sentence in sentences or ():
+            util.say(sentence)
     if n_failed or unread:
         folders = f"{len(unread)} folders could not be read and " if unread else ""
         raise util.UserError(f"{folders}{n_failed} of {len(images)} images could not be restored, see above")
+
+
+_one_at_a_time = threading.Lock()
+
+
+def _restore_there(pickled, path, output_path):
+    """Restore one file on a worker of a cluster; several threads of it would need the memory several times."""
+    with _one_at_a_time:
+        return _kept_restorer(pickled)(path, output_path)
+
+
+@lru_cache(maxsize=1)
+def _kept_restorer(pickled):
+    load, reach, task, options = pickle.loads(pickled)
+    predict = load()
+    return restorer(predict, blocks.reach_of(predict, reach), task, options)
 
 
 def restorer(predict, reach, task, options):
@@ -129,7 +154,10 @@ def restorer(predict, reach, task, options):
 
 
 def restore_file(path, output_path, restore, reach, scale, options, warn):
-    """Restore one file, `scale` times as large, and say how fast that was and, once, what `warn` has to say of it."""
+    """Restore one file, `scale` times as large.
+
+    Returns sentences: how fast that was with, once, what `warn` has to say of it; then what else there is to say.
+    """
     if output_path.exists() and output_path.samefile(path):
         raise util.UserError(f"{path} would be overwritten: choose another --out")
     n_pages = imagefile.count_pages(path) if options.pages else 1
@@ -159,12 +187,12 @@ def restore_file(path, output_path, restore, reach, scale, options, warn):
         size = f"{output.pixels.shape[1]}x{output.pixels.shape[0]}"
     speed = n_pixels / 1e6 / (time.perf_counter() - began)
     warning = next((f": {sentence}" for sentence in warnings if sentence), "")
-    util.say(f"{path} -> {output_path} ({size}, {speed:.2f} megapixels a second){warning}")
-    for note in notes:
-        util.say(f"{path}: {note}")
+    sentences = [f"{path} -> {output_path} ({size}, {speed:.2f} megapixels a second){warning}"]
+    sentences += [f"{path}: {note}" for note in notes]
     if trust is not None:
         save_trust(options.trust_path, trust)
-        util.say(f"written: {options.trust_path}")
+        sentences.append(f"written: {options.trust_path}")
+    return sentences
 
 
 def save_trust(path, trust):

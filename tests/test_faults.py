@@ -251,9 +251,10 @@ def gone():
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
-    left_over = tmp_path / f".{gone()}-0.unfinished.png"
-    running = tmp_path / f".{os.getppid()}-3.unfinished.png"
-    theirs = [tmp_path / name for name in (".a.1999999999.png", "a.1.unfinished.png", ".a.unfinished.png")]
+    left_over = tmp_path / f".{util._HOST}-{gone()}-0.unfinished.png"
+    running = tmp_path / f".{util._HOST}-{os.getppid()}-3.unfinished.png"
+    elsewhere = f".{~int(util._HOST, 16) & 0xFFFFFFFF:08x}-{gone()}-0.unfinished.png"  # written by another machine
+    theirs = [tmp_path / name for name in (".a.1999999999.png", "a.1.unfinished.png", ".a.unfinished.png", elsewhere)]
     for path in (left_over, running, *theirs):
         path.write_bytes(b"half")
     util.write_json(tmp_path / "a.json", 1)

@@ -4,6 +4,7 @@
     python3 -m wi2_paper.reproduce --list      # what there is, and what has a result
     python3 -m wi2_paper.reproduce --only mars-sr_x4 fewdata    # experiments with all of these words in their names
     python3 -m wi2_paper.reproduce --budget 1  # the full number of updates: days on a CPU, for a GPU
+    python3 -m wi2_paper.reproduce --scheduler tcp://HOST:8786    # on the machines of a Dask cluster
 
 Stop it at any moment: finished experiments are skipped, and the one that was running goes on from its checkpoint.
 """
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import util
+from download_module import cluster
 from inception2_module.experiments import arguments
 from wi2_paper.matrix import BUDGET, matrix, pace
 
@@ -32,7 +34,9 @@ def main(argv=None):
         for experiment in chosen:
             print(f"{'missing' if experiment in missing else 'done':<8} {experiment.name}")
     print(f"{len(chosen) - len(missing)} of {len(chosen)} experiments have a result", flush=True)
-    if not options.list:
+    if options.scheduler and not options.list:
+        run_on_cluster(missing, options.scheduler)
+    elif not options.list:
         run_all(missing)
 
 
@@ -43,6 +47,7 @@ def build_parser():
                         help="only the experiments with all of these words in their names")
     parser.add_argument("--budget", type=part, default=BUDGET, metavar="PART",
                         help="part of each recipe's updates, above 0 (default %(default)s: the tables of the README)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="run them on the workers of the Dask scheduler there")
     return parser
 
 
@@ -60,6 +65,18 @@ def run_all(experiments):
         if status:
             raise util.UserError(f"{experiment.name} failed, see above: mend it and run the same command again")
         done += work[number - 1]
+
+
+def run_on_cluster(experiments, scheduler):
+    """Run experiments on the workers of a Dask cluster, each in the present folder, which all workers see."""
+    jobs = [(experiment.name, Path.cwd(), "inception2.py", *arguments(experiment)) for experiment in experiments]
+    n_failed = 0
+    for (name, *_), _, error in cluster.outcomes(cluster.run_command, jobs, scheduler):
+        n_failed += error is not None
+        util.say(util.describe_error(error) if error else f"done: {name}")
+    if n_failed:
+        raise util.UserError(f"{n_failed} of {len(jobs)} experiments failed, see above: mend them and run the same "
+                             "command again")
 
 
 def work_left(experiment):
