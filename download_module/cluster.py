@@ -71,7 +71,7 @@ def outcomes(function, jobs, scheduler=None, place="."):
             except distributed.KilledWorker:
                 value, error = None, util.UserError(f"{_named(job_of[future])}: four workers died while they were at "
                                                     "it: see their logs, they may need more memory")
-            except (distributed.CancelledError, distributed.FutureCancelledError) as error:
+            except distributed.CancelledError as error:
                 raise gone from error
             bar.update()
             with bar.external_write_mode():

@@ -105,6 +105,22 @@ def test_a_command_ends_when_nobody_waits_for_it_any_more(tmp_path, two_workers)
     waited_for(lambda: not psutil.pid_exists(pid))
 
 
+def test_a_scheduler_that_ends_is_one_sentence(tmp_path):
+    pytest.importorskip("distributed", reason="needs the package distributed")
+    started = Cluster(tmp_path)
+    try:
+        (tmp_path / "quick").write_text("")
+        (tmp_path / "slow").write_text("import time\ntime.sleep(3600)")
+        jobs = [(name, tmp_path, str(tmp_path / name)) for name in ("slow", "quick")]
+        outcomes = cluster.outcomes(cluster.run_command, jobs, started.address, tmp_path)
+        assert next(outcomes) == (jobs[1], None, None)
+        started.scheduler.kill()
+        with pytest.raises(util.UserError, match="no Dask scheduler answers"):
+            next(outcomes)
+    finally:
+        started.close()
+
+
 def test_the_last_line_of_a_command_that_fails_is_said(tmp_path, two_workers):
     job = ("first", tmp_path, "inception2.py", "restore", "none.png", "--weights", "mars_sr_x4")
     [(_, _, error)] = cluster.outcomes(cluster.run_command, [job], two_workers.address, tmp_path)
