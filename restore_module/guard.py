@@ -1,7 +1,8 @@
 """Does an image look like those that a network was trained for? Its noise and its sharpness, from its middle.
 
-`python3 -m wi2_paper.mismatch` measures how often this is right, and what a network does to an image that differs; the
-bounds below were chosen on other images, those of its `--choosing`.
+`python3 -m wi2_paper.mismatch` measures how often this is right, and what a network does to an image that differs. The
+bounds for the noise of flat places were chosen on other images, those of its `--choosing`; those for sharpness and for
+noise in colours on images of the sets that it measures.
 """
 
 import warnings
