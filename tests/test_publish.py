@@ -51,6 +51,15 @@ def test_a_network_is_published_with_its_graph_and_how_far_it_sees(trained):
     assert contents() == before
 
 
+def test_what_is_not_trained_is_said_and_left_out(trained, monkeypatch, capsys):
+    later = with_recipe("fewdata", dataset="tiny", n_train=12, n_updates=9, width=8)
+    monkeypatch.setattr(publish, "PUBLISHED", {"later": later, "tiny_sr_x4": EXPERIMENT})
+    publish.main()
+    assert "later is left out: " in capsys.readouterr().out and "later.json" not in contents()
+    monkeypatch.setattr(publish, "PUBLISHED", {"later": later})
+    assert util.run_cli(publish.main) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 @pytest.mark.parametrize("suffix", [".keras", ".onnx", ".json"])

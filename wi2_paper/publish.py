@@ -26,22 +26,37 @@ WEIGHTS = Path("weights")
 
 
 def main():
-    cards = [publish(name, experiment) for name, experiment in PUBLISHED.items()]
+    cards = []
+    for name, experiment in PUBLISHED.items():
+        if path := find_lacking(name, experiment):
+            util.say(f"{name} is left out: {path} is missing, which python3 inception2.py "
+                     f"{' '.join(arguments(experiment))} makes")
+        else:
+            cards.append(publish(name, experiment))
+    if not cards:
+        raise util.UserError("nothing is trained that could be published: see make reproduce")
     with util.replacing(WEIGHTS / "README.md") as temporary:
         temporary.write_text(describe(cards), encoding="utf-8")
     print(f"written: {WEIGHTS / 'README.md'}")
 
 
-def publish(name, experiment):
-    """Copy one network and write its card; return the card. Raises `UserError` when it is not trained."""
-    model_path, card_path = Path("runs") / experiment.name / "model.keras", WEIGHTS / f"{name}.json"
-    result_path = Path("results") / f"{experiment.name}.json"
-    old = util.read_json(card_path) if card_path.exists() else {}
+def find_lacking(name, experiment):
+    """Return the path of what a network lacks to be published, its training or its result, or None."""
+    model_path, result_path, old = _known(name, experiment)
     is_published = old.get("result") == result_path.as_posix()
-    for path in [result_path] if is_published else [model_path, result_path]:
-        if not path.is_file():
-            command = f"python3 inception2.py {' '.join(arguments(experiment))}"
-            raise util.UserError(f"{path} is missing: {command} makes it")
+    return next((path for path in ([] if is_published else [model_path]) + [result_path] if not path.is_file()), None)
+
+
+def _known(name, experiment):
+    """Return the paths of a network's training and of its result, and its card, empty where there is none."""
+    card_path = WEIGHTS / f"{name}.json"
+    return (Path("runs") / experiment.name / "model.keras", Path("results") / f"{experiment.name}.json",
+            util.read_json(card_path) if card_path.exists() else {})
+
+
+def publish(name, experiment):
+    """Copy one network, which lacks nothing, and write its card; return the card."""
+    model_path, result_path, old = _known(name, experiment)
     result = util.read_json(result_path)
     psnr = {"psnr": {method: scores["psnr"] for method, scores in result["methods"].items()}}
     if not model_path.is_file():
