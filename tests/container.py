@@ -106,7 +106,7 @@ def make_base(build, debootstrap):
 
 def check_inside(inside, entry):
     """See who the image runs as, that it holds no data, what can be written, and that the commands work."""
-    script = "id -u; ls -A /app; touch /work/file && rm /work/file; touch /app/file 2>/dev/null || echo closed"
+    script = "id -u; ls -A /app; touch /data/file && rm /data/file; touch /app/file 2>/dev/null || echo closed"
     user, *names, closed = inside("sh", "-c", script).split()
     kept_out = {".git", ".venv", "datasets", "archives", "runs", "outputs"} & {*names}
     if (user, kept_out, closed) != ("1000", set(), "closed"):

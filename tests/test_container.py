@@ -85,7 +85,7 @@ def test_cloudbuild_tests_the_image_before_it_is_pushed_and_deployed():
     for name in ("page", "training"):
         assert "--image=${_IMAGE}:${BUILD_ID}" in steps[name]
     assert "--no-allow-unauthenticated" in steps["page"]
-    assert "--add-volume-mount=volume=work,mount-path=/work" in steps["training"]
+    assert "--add-volume-mount=volume=work,mount-path=/data" in steps["training"]
 
 
 def test_the_page_names_the_commands_of_the_build():
