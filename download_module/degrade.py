@@ -53,6 +53,14 @@ def downscale(image, scale):
     return resize(image, height // scale, width // scale)
 
 
+def pick(image, scale, rng):
+    """Shrink by an integer factor as no camera should: one pixel of each square is kept, next to its middle."""
+    y, x = (scale - 1) // 2 + rng.integers(0, 2 - scale % 2, 2)
+    height, width = (-(-side // scale) for side in image.shape[:2])
+    padded = np.pad(image, [(0, -side % scale) for side in image.shape[:2]] + [(0, 0)], "symmetric")
+    return np.ascontiguousarray(padded[y::scale, x::scale][:height, :width])
+
+
 def upscale(image, scale, resample=BICUBIC):
     """Enlarge by an integer factor, bicubic unless another Pillow filter is given."""
     height, width = image.shape[:2]
@@ -265,7 +273,7 @@ def _read_step(text, name):
     raise util.UserError(f"{text!r} is not a step of a task: join these with +, N a number or a range a..b: {forms}")
 
 
-def degrade(target, task, rng, low=0, high=255, power=1):
+def degrade(target, task, rng, low=0, high=255, power=1, picked=0):
     """Make the network's input from its target.
 
     Parameters
@@ -275,6 +283,7 @@ def degrade(target, task, rng, low=0, high=255, power=1):
     rng : numpy.random.Generator, drawn from only by random steps
     low, high : float, the range to which noise is clipped
     power : float >= 1, of the uniform number by which a range of noise is drawn: more than 1 for weak noise more often
+    picked : float in 0..1, how often `pick` shrinks instead of `downscale`
 
     Returns
     -------
@@ -291,7 +300,8 @@ def degrade(target, task, rng, low=0, high=255, power=1):
     image, scale = target, 1
     for kind, smallest, largest in task_of(task).steps:
         if kind == "sr":
-            image, scale = downscale(image, smallest), smallest
+            is_picked = picked and rng.random() < picked
+            image, scale = pick(image, smallest, rng) if is_picked else downscale(image, smallest), smallest
         elif kind == "enlarge":
             image, scale = _enlarged(image, scale, height, width), 1
         elif kind == "blur5":

@@ -25,6 +25,8 @@ JPEG_QUALITY_STEPS = 369  # sum of libjpeg's luma table at that quality; smaller
 # Chunks that stay true when the samples change. Not: palettes, colour keys, significant bits, histograms.
 PNG_CHUNKS = {b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tEXt", b"zTXt", b"iTXt",
               b"eXIf", b"tIME"}
+# Beside the pixels: these change nothing. Others may hold an orientation, a colour key, a palette or frames.
+PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"tIME"}
 PNG_COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # by samples a pixel
 XMP_KEY = b"XML:com.adobe.xmp\0"
 N_COLOURS = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3, "CMYK": 4, "I": 1, "F": 1, "I;16": 1, "I;16B": 1, "I;16L": 1}
@@ -56,12 +58,13 @@ def read_with_pillow(path):
         elif n_frames > 1:
             raise ImageError(f"is animated ({n_frames} frames): save the frame you want as a file of its own",
                              "animated")
-        if is_deep(image):
-            samples, n_colours = decode_deep(path, kind)
+        samples = _decode_plain_png(path, image) if kind == "PNG" else None
+        if samples is not None:
+            n_colours, orientation, exif = N_COLOURS[image.mode], 1, None
         else:
-            samples, n_colours = decode(image, notes)
-        samples = _with_colour_key(samples, image)
-        orientation, exif = _exif(image, notes)
+            samples, n_colours = decode_deep(path, kind) if is_deep(image) else decode(image, notes)
+            samples = _with_colour_key(samples, image)
+            orientation, exif = _exif(image, notes)
         if kind == "PNG":
             metadata = {"chunks": _png_chunks(path, exif, orientation)}
         else:
@@ -70,6 +73,41 @@ def read_with_pillow(path):
         "format": kind, "notes": notes, "metadata": metadata, "orientation": orientation,
         "zero_is_white": n_colours == 4,
     }
+
+
+def _decode_plain_png(path, image):
+    """Decode a PNG file of 8 bits that holds nothing but pixels, in half of Pillow's time: uint8 (H, W, S).
+
+    None where the package imagecodecs is missing, and for every other file, damaged ones too, which Pillow then reads.
+    """
+    if image.mode not in ("L", "RGB") or not image.tile or _layout(image) != image.mode:
+        return None
+    try:
+        from imagecodecs import png_decode
+    except ImportError:
+        return None
+    data = path.read_bytes()
+    if not _is_plain_png(data):
+        return None
+    try:
+        samples = png_decode(data)
+    except Exception:  # Pillow says what is wrong with it
+        return None
+    shape = (image.height, image.width, len(image.mode))
+    return samples.reshape(shape) if samples.dtype == np.uint8 and samples.size == np.prod(shape) else None
+
+
+def _is_plain_png(data):
+    """Tell whether a PNG file is whole and has no chunk by which its pixels would be changed."""
+    position = 8  # behind the signature
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        position += 12 + length
+        if kind == b"IEND":
+            return position <= len(data)
+        if kind not in PLAIN_CHUNKS:
+            return False
+    return False
 
 
 def decode(image, notes):

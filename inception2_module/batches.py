@@ -33,6 +33,7 @@ def draw_batch(tiles, update, experiment, recipe):
             colours: with the same noise in all channels
         weak_noise : how often a range of noise is drawn from near its lower end, see degrade's `power`
         left_out : for a task of several steps, how often each of them but a change of size is left out
+        picked : for a task of several steps, how often the small image is made by leaving pixels out
 
     Returns
     -------
@@ -63,7 +64,8 @@ def draw_batch(tiles, update, experiment, recipe):
             is_gray = recipe.gray and tiles.kind.channels == 3 and rng.random() < recipe.gray
             target = to_luma(tile[0])[..., :1] if is_gray else np.ascontiguousarray(tile[0])
             task = _leave_out(experiment.task, recipe.left_out, rng) if recipe.left_out else experiment.task
-            tile = [target, degrade(target, task, rng, tiles.kind.low, tiles.kind.high, recipe.weak_noise)]
+            picked = recipe.picked if "+" in experiment.task else 0
+            tile = [target, degrade(target, task, rng, tiles.kind.low, tiles.kind.high, recipe.weak_noise, picked)]
             if is_gray:
                 tile = [array.repeat(3, axis=-1) for array in tile]
         batch.append(tile)

@@ -96,6 +96,7 @@ class Recipe:
     gray: float = 0.0
     weak_noise: float = 1.0
     left_out: float = 0.0
+    picked: float = 0.0
 
 
 RECIPES = {
@@ -109,8 +110,8 @@ RECIPES = {
     ),
 }
 # For thousands of photographs and networks that anyone may take: a gray image's noise is the same in all channels, most
-# images have little of it, and of several damages some are not there.
-RECIPES["general"] = replace(RECIPES["fewdata"], gray=0.25, weak_noise=2.0, left_out=0.6)
+# images have little of it, and of several damages some are not there; some small images were made by leaving pixels out.
+RECIPES["general"] = replace(RECIPES["fewdata"], gray=0.25, weak_noise=2.0, left_out=0.6, picked=0.2)
 
 
 @dataclass(frozen=True)

@@ -341,6 +341,51 @@ def test_the_smallest_pictures(tmp_path, name, size):
     assert np.abs(before - after).max() <= (12 if name in LOSSY else 1e-3)
 
 
+def filtered_png(array):
+    """A PNG file in which every filter of rows is used."""
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+PLAIN = {
+    "RGB": filtered_png(smooth(40, 50)), "gray": filtered_png(smooth(40, 50)[..., 0]), "noise": png(noise(9, 7, 3), 2, 8),
+    "interlaced": png(noise(9, 7, 3), 2, 8, interlaced=True),
+    "with a gamma": png(noise(9, 7, 3), 2, 8, chunk(b"gAMA", struct.pack(">I", 220_000))),
+}
+NOT_PLAIN = {
+    "a colour key": png(noise(9, 7, 3), 2, 8, chunk(b"tRNS", bytes(6))),
+    "text": png(noise(9, 7, 3), 2, 8, chunk(b"tEXt", b"Comment\0a")),
+    "no end": PLAIN["RGB"][:-12],
+    "cut": PLAIN["RGB"][:-40],
+    "a wrong checksum": PLAIN["noise"][:-13] + b"\0" + PLAIN["noise"][-12:],
+    "4 bits a pixel": PLAIN["noise"][:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 8, 4, 0, 0, 0, 0))
+    + chunk(b"IDAT", zlib.compress(b"\0\x3f" * 8)) + chunk(b"IEND", b""),
+}
+
+
+def outcome(path):
+    try:
+        picture = read_picture(path)
+    except ImageError as error:
+        return str(error)
+    return picture.pixels, picture.alpha, picture.metadata, picture.notes
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *NOT_PLAIN])
+def test_a_faster_decoder_changes_nothing(tmp_path, monkeypatch, name):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    path, decoded = tmp_path / "image.png", []
+    path.write_bytes((PLAIN | NOT_PLAIN)[name])
+    decode = imagecodecs.png_decode
+    monkeypatch.setattr(imagecodecs, "png_decode", lambda data: [samples := decode(data), decoded.append(samples)][0])
+    fast = outcome(path)
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    plain = outcome(path)
+    np.testing.assert_equal(fast, plain)
+    assert bool(decoded) == (name in PLAIN)
+
+
 def exif_bytes(orientation=None):
     exif = Image.Exif()
     exif[271] = "a camera"
