@@ -19,6 +19,7 @@ from download_module.degrade import (
     degrade,
     disc,
     downscale,
+    pick,
     resize,
     task_of,
     to_luma,
@@ -261,6 +262,23 @@ def test_a_range_is_drawn_from_end_to_end():
     spreads = [degrade(gray, "noise_s2..30", np.random.default_rng(seed)).std() for seed in range(60)]
     assert min(spreads) < 5 and max(spreads) > 27
     assert np.mean(spreads) == pytest.approx(16, abs=3)
+
+
+@pytest.mark.parametrize(("scale", "kept"), [(2, {0, 1}), (3, {1}), (4, {1, 2}), (8, {3, 4})])
+def test_pixels_are_left_out_beside_the_middle_of_what_they_stand_for(scale, kept):
+    y, x = np.mgrid[:50, :61]
+    image = np.stack([y, x, y + x], axis=-1).astype(np.uint8)
+    drawn = [pick(image, scale, np.random.default_rng(seed)) for seed in range(40)]
+    for axis in (0, 1):
+        assert {int(small[0, 0, axis]) for small in drawn} == kept
+        assert all((np.diff(small[..., axis], axis=axis) == scale)[:5, :5].all() for small in drawn)
+    assert {small.shape for small in drawn} == {downscale(image, scale).shape}
+
+
+def test_pixels_are_left_out_as_often_as_is_asked():
+    image = data.astronaut()[:64, :64]
+    inputs = [degrade(image, "sr_x4", np.random.default_rng(seed), picked=0.25) for seed in range(200)]
+    assert sum((one == degrade(image, "sr_x4", None)).all() for one in inputs) == pytest.approx(150, abs=20)
 
 
 def test_upscale_restores_the_size():

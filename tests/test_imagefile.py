@@ -349,8 +349,8 @@ def filtered_png(array):
 
 
 PLAIN = {
-    "RGB": filtered_png(smooth(40, 50)), "gray": filtered_png(smooth(40, 50)[..., 0]), "noise": png(noise(9, 7, 3), 2, 8),
-    "interlaced": png(noise(9, 7, 3), 2, 8, interlaced=True),
+    "RGB": filtered_png(smooth(40, 50)), "gray": filtered_png(smooth(40, 50)[..., 0]),
+    "noise": png(noise(9, 7, 3), 2, 8), "interlaced": png(noise(9, 7, 3), 2, 8, interlaced=True),
     "with a gamma": png(noise(9, 7, 3), 2, 8, chunk(b"gAMA", struct.pack(">I", 220_000))),
 }
 NOT_PLAIN = {

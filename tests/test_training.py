@@ -83,6 +83,17 @@ def test_steps_of_a_task_are_left_out_but_not_its_scale():
     assert min(errors) < 0.75 * max(errors)
 
 
+def test_pixels_are_left_out_for_a_task_of_several_steps_only():
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 256, (4, 64, 64, 3), np.uint8)
+    recipe = replace(FRESH, picked=1.0)
+    for task, changes in (("sr_x4", False), ("sr_x4+blur_s1", True)):
+        experiment = replace(TINY, task=task, batch_size=4)
+        batch, plain = (batches.draw_batch(Tiles(target, target), 0, experiment, one) for one in (recipe, FRESH))
+        assert (batch[0] == plain[0]).all()
+        assert (batch[1] != plain[1]).any() == changes
+
+
 def test_a_part_of_the_crops_is_gray_with_one_noise():
     rng = np.random.default_rng(0)
     tiles = Tiles(*(rng.integers(0, 256, (4, 128, 128, 3), np.uint8) for _ in range(2)))
