@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import unicodedata
 import zlib
 from contextlib import contextmanager
@@ -328,11 +329,18 @@ def temporary_beside(path):
 
 @cache  # once for each folder: a folder of ten thousand images would be searched ten thousand times
 def _remove_left_over(directory):
-    """Remove temporary files of `replacing` whose process, one of this machine, is gone."""
-    for path in directory.glob(f".{_HOST}-*.unfinished*"):
-        found = re.match(r"\.\w+-(\d+)-\d+\.unfinished", path.name)
-        if found and not _is_running(int(found[1])):
-            path.unlink(missing_ok=True)
+    """Remove temporary files of `replacing` whose process is gone: of this machine, or of another a day ago.
+
+    The next container has another name, and nobody writes one file for a day.
+    """
+    for path in directory.glob(".*-*.unfinished*"):
+        found = re.match(r"\.([0-9a-f]{8})-(\d+)-\d+\.unfinished", path.name)
+        if not found:
+            continue
+        with contextlib.suppress(FileNotFoundError):  # its own process, or another, was faster
+            is_old = time.time() - path.stat().st_mtime > 24 * 3600
+            if not _is_running(int(found[2])) if found[1] == _HOST else is_old:
+                path.unlink()
 
 
 def _is_running(pid):

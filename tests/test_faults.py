@@ -255,10 +255,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     running = tmp_path / f".{util._HOST}-{os.getppid()}-3.unfinished.png"
     elsewhere = f".{~int(util._HOST, 16) & 0xFFFFFFFF:08x}-{gone()}-0.unfinished.png"  # written by another machine
     theirs = [tmp_path / name for name in (".a.1999999999.png", "a.1.unfinished.png", ".a.unfinished.png", elsewhere)]
-    for path in (left_over, running, *theirs):
+    old = tmp_path / elsewhere.replace("-0.", "-1.")  # of a container of the day before yesterday
+    for path in (left_over, running, old, *theirs):
         path.write_bytes(b"half")
+    before = time.time() - 2 * 24 * 3600
+    os.utime(old, (before, before))
     util.write_json(tmp_path / "a.json", 1)
     assert not left_over.exists()
+    assert not old.exists()
     assert running.exists() and all(path.exists() for path in theirs)
 
 
