@@ -81,7 +81,7 @@ class Recipe:
     loss: str = "mse"  # or "charbonnier", see training.charbonnier
     start_at_identity: bool = False  # see networks.build_model
     standardise: float | None = None  # see networks.standardise
-    standardise_noisy: bool = True  # also for tasks with noise: they are learned more slowly then
+    standardise_noisy: bool = True  # also for tasks with noise at full size, which are learned more slowly then
     # Part of the updates in which the learning rate rises; then it falls as a cosine to 0. None: a constant rate.
     warmup: float | None = None
     clip_norm: float | None = None  # of the gradient

@@ -41,7 +41,7 @@ def build(experiment, tiles=None):
     tiles : tileset.Tiles to train on; needed where the recipe standardises the layers, and for data
     """
     keras.utils.set_random_seed(experiment.seed)
-    recipe, is_noisy = recipe_of(experiment), task_of(experiment.task).is_noisy
+    recipe, is_noisy = recipe_of(experiment), task_of(experiment.task).is_noisy_at_full_size
     evened, scale = tiles is not None and tiles.kind.is_data, scale_of(experiment.task, tiles)
     if experiment.start:
         model = load_start(experiment, tiles)

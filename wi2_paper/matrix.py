@@ -29,6 +29,7 @@ PHOTO_NETWORKS = {
     for name, task, recipe, n_updates in (
         ("photo_sr_x4", "sr_x4", "fewdata", 12_000),
         ("photo_sr_x8", "sr_x8", "general", 12_000),
+        ("photo_sr_x2", "sr_x2", "general", 12_000),
         ("photo_noise", "noise_s0..100", "general", 24_000),
         ("photo_camera_x4", CAMERA, "general", 24_000),
     )
