@@ -525,7 +525,8 @@ assert (keras.distribution.distribution() is not None) == (n_devices > 1)
 
 @pytest.mark.parametrize(("recipe", "task", "standardised"), [
     ("fewdata", "sr_x4", True), ("fewdata", "gray", True), ("fewdata", "noise_s64", False),
-    ("fewdata-standardising-noise", "noise_s64", True), ("fewdata-no-standardising", "sr_x4", False),
+    ("fewdata", "blur_s0.5..2+sr_x4+noise_s0..10", True), ("fewdata-standardising-noise", "noise_s64", True),
+    ("fewdata-no-standardising", "sr_x4", False),
 ])
 def test_layers_are_standardised_where_there_is_no_noise(recipe, task, standardised):
     degraded = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)

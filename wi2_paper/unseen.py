@@ -55,7 +55,7 @@ def measure_ablation():
 
 
 def applies(recipe, task):
-    """Whether a recipe differs from `fewdata` on this task; some ingredients are for noise at full size, or for all else."""
+    """Whether a recipe differs from `fewdata` on this task; some are for noise at full size, some for all else."""
     if task_of(task).is_noisy_at_full_size:
         return not recipe.shrunk and recipe.standardise is not None
     return not recipe.standardise_noisy
