@@ -94,7 +94,7 @@ def _make(folder, sources, wish, listing, differences, before, n_workers, progre
     try:
         with (
             tqdm(total=0, desc=name, unit="tile", disable=None if progress is None else not progress) as bar,
-            workers.worker_pool(n_workers) as pool,
+            workers.worker_pool(n_workers, tiles.__name__) as pool,
         ):
             sides, form = _survey(sources, wish, pool, before, partial / KEPT)
             tasks = wish.tasks or default_tasks(form.dtype)

@@ -15,12 +15,17 @@ from util import UserError, signals_held
 
 
 @contextmanager
-def worker_pool(n_workers):
-    """Yield a pool of processes, or None for one worker: then the work is done in this process."""
+def worker_pool(n_workers, module):
+    """Yield a pool of processes, or None for one worker: then the work is done in this process.
+
+    module : str, name of the one whose functions they will run; it is imported once for all of them
+    """
     if n_workers == 1:
         yield None
         return
     context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload([module])
     stop = context.RawValue("b", 0)  # no lock, which a killed process would keep
     pool = ProcessPoolExecutor(n_workers, context, _start_worker, (stop,))
     pool.stop = stop

@@ -272,7 +272,8 @@ def restore_as(result, seen, tiles):
 
 def workers():
     """Start worker processes for `restore`, a context manager: as many as this process may use cores."""
-    return worker_pool(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return worker_pool(n_cores, __name__)
 
 
 def _restore_one(name, task, setting, kind, target, degraded):

@@ -94,7 +94,7 @@ def test_bm3d_is_not_needed(monkeypatch):
 def test_tiles_stay_in_their_places_in_a_pool():
     target = np.concatenate([flat(value, size=32) for value in (10, 60, 110, 160, 210, 250)])
     noisy = degraded(target, "noise_s64")
-    with classical.worker_pool(2) as pool:
+    with classical.worker_pool(2, classical.__name__) as pool:
         shared = classical.restore("wavelet", "noise_s64", 1.0, target, noisy, pool=pool)
     np.testing.assert_array_equal(shared, classical.restore("wavelet", "noise_s64", 1.0, target, noisy))
 

@@ -805,14 +805,15 @@ def job_in(folder, path):
 
 def test_an_error_in_another_process_comes_through(tmp_path, images):
     job = job_in(tmp_path / "missing", images.train[0])
-    with workers.worker_pool(2) as pool:
+    with workers.worker_pool(2, tiles.__name__) as pool:
         coming = workers.results(pool, tiles.cut, [job])
         with pytest.raises(FileNotFoundError):
             next(coming)
 
 
 def test_a_killed_process_is_a_sentence():
-    with pytest.raises(util.UserError, match="a worker process was killed: free"), workers.worker_pool(2) as pool:
+    said = "a worker process was killed: free"
+    with pytest.raises(util.UserError, match=said), workers.worker_pool(2, __name__) as pool:
         list(workers.results(pool, end_at_once, [9]))
 
 
@@ -828,7 +829,7 @@ def test_ctrl_c_while_the_processes_start_is_not_lost(monkeypatch):
         return submit(*arguments)
 
     monkeypatch.setattr(workers.ProcessPoolExecutor, "submit", interrupted)
-    pool = workers.worker_pool(2)
+    pool = workers.worker_pool(2, tiles.__name__)
     with pytest.raises(KeyboardInterrupt):
         pool.__enter__()
 

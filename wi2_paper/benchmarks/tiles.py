@@ -6,11 +6,11 @@ The plain way opens the source anew for each tile, in one process, with Pillow's
 `build.make_set` as download.py calls it, survey, worker processes and manifest included: `own` of a user's images, all
 of which are looked at first, `known` of a set whose images are fixed. The ways take turns, and the least seconds count:
 by the clock, with a process on each core that is free to us, and of the CPU, in all processes together. These are what
-one core gives, and other programs disturb them less.
+one core gives, and other programs disturb them less. It reads /proc: for Linux.
 """
 
+import contextlib
 import os
-import resource
 import sys
 import tempfile
 import threading
@@ -107,8 +107,8 @@ def timed(cut):
 
 
 def _cpu_seconds():
-    return sum(getattr(resource.getrusage(who), kind) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-               for kind in ("ru_utime", "ru_stime"))
+    """Seconds of the CPU of this process, of those that it has ended, and of its descendants with those they have."""
+    return sum(int(value) for fields in _processes() for value in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def cut_plain(paths, folder, n):
@@ -137,8 +137,7 @@ def cut_ours(paths, folder, n, n_workers, is_known=False):
 class PeakMemory:
     """Sum of the resident memory of this process and its descendants, looked at 20 times a second.
 
-    Pages that processes share are counted in each, so this is an upper bound. Where there is no /proc it is
-    the largest single process instead.
+    Pages that processes share are counted in each, so this is an upper bound.
     """
 
     megabytes = 0.0
@@ -159,26 +158,20 @@ class PeakMemory:
 
 
 def _resident_megabytes():
-    if not Path("/proc/self/statm").exists():
-        unit = 1e6 if sys.platform == "darwin" else 1e3
-        both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        return max(resource.getrusage(who).ru_maxrss for who in both) / unit
-    parents, pages = {}, {}
+    return sum(int(fields[21]) for fields in _processes()) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _processes():
+    """What /proc says of this process and of its descendants: the fields of `stat` behind the name, as text."""
+    found = {}
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
-            try:
-                stat = (process / "stat").read_text().rpartition(")")[2].split()
-                pages[int(process.name)] = int((process / "statm").read_text().split()[1])
-            except OSError:
-                continue  # it has just ended
-            parents[int(process.name)] = int(stat[1])
-    total = 0
-    for process, n in pages.items():
-        ancestor = process
-        while ancestor not in (0, os.getpid()):
-            ancestor = parents.get(ancestor, 0)
-        total += n if ancestor else 0
-    return total * os.sysconf("SC_PAGE_SIZE") / 1e6
+            with contextlib.suppress(OSError):  # it has just ended
+                found[int(process.name)] = (process / "stat").read_text().rpartition(")")[2].split()
+    ours = {os.getpid()}
+    while more := {pid for pid, fields in found.items() if int(fields[1]) in ours} - ours:
+        ours |= more
+    return [found[pid] for pid in ours]
 
 
 def describe_machine():
