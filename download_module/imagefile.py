@@ -444,6 +444,8 @@ def _oriented(samples, orientation):
 def _find_holes(pixels, hole_value):
     """Bool (H, W, C) of what is not finite in a channel, or `hole_value` in all of them (as a saturated colour may
     have that value in one), or None."""
+    if pixels.dtype.kind != "f" and hole_value is None:
+        return None
     holes = np.zeros(pixels.shape, bool) if pixels.dtype.kind != "f" else ~np.isfinite(pixels)
     if hole_value is not None:
         holes |= (pixels == pixels.dtype.type(hole_value)).all(axis=-1, keepdims=True)

@@ -183,8 +183,11 @@ def look_at_pixels(path, size, input_path=None, keep_in=None, n_bytes=0):
     else:
         reason = "of one colour" if all_equal(pixels, pixels[:1, :1]) else None
     shown = pixels[..., :1] if all_equal(pixels, pixels[..., :1]) else pixels  # gray may be stored as RGB
-    content = np.ascontiguousarray(shown).tobytes() + (b"" if missing is None else missing.tobytes())
-    digest = hashlib.sha256(f"{shown.shape} {shown.dtype}".encode() + content).hexdigest()
+    digest = hashlib.sha256(f"{shown.shape} {shown.dtype}".encode())
+    for content in (shown, missing):
+        if content is not None:
+            digest.update(np.ascontiguousarray(content))
+    digest = digest.hexdigest()
     kept = None
     if keep_in and degraded is None and missing is None and reason is None and pixels.nbytes <= n_bytes:
         kept = _keep(pixels, keep_in / f"{digest}-{channels}.npy")
