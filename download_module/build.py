@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from download_module import disk, split, tiles, workers
 from download_module.degrade import DEFAULT_TASKS, task_of
 from download_module.imagefile import split_page
-from download_module.manifest import check_manifest, digest_tiles
+from download_module.manifest import check_manifest, digest_folder
 from util import UserError, check_writable, read_json, sha256_of, write_json
 
 SHOWN = 10  # pairs that are not aligned
@@ -115,12 +116,13 @@ def _make(folder, sources, wish, listing, differences, before, n_workers, progre
                     pool=pool,
                     bar=bar,
                 )
+            folders = [partial / key / name for key in split.SPLITS for name in ("hr", *tasks)]
+            digests = dict(workers.results(pool, digest_folder, folders))
         shutil.rmtree(partial / KEPT, ignore_errors=True)
         manifest = _manifest(name, sources, wish, listing, dict(zip(split.SPLITS, sides, strict=True)), made)
         manifest |= _described(form, tasks)
         manifest["digest"] = {
-            key: {name: digest_tiles(sorted((partial / key / name).iterdir())) for name in ("hr", *tasks)}
-            for key in split.SPLITS
+            key: {name: digests[partial / key / name] for name in ("hr", *tasks)} for key in split.SPLITS
         }
         write_json(partial / "manifest.json", manifest)
         _swap(partial, folder)
@@ -254,13 +256,18 @@ def listing_of(sources):
     folders = [(sources.train_root, sources.train), (sources.test_root, sources.test or ())]
     if sources.inputs:
         folders.append((sources.inputs_root, sorted(sources.inputs.values())))
-    for root, paths in folders:
-        for path in paths:
-            file, page = split_page(path)
-            content = path.stat().st_size if sources.archives else page or sha256_of(file)
-            digest.update(os.fsencode(path.relative_to(root).as_posix()) + f"\t{content}\n".encode())
-        digest.update(b"\n")
+    with ThreadPoolExecutor() as threads:  # a digest holds no lock
+        for root, paths in folders:
+            contents = threads.map(functools.partial(_content, is_known=bool(sources.archives)), paths)
+            for path, content in zip(paths, contents, strict=True):
+                digest.update(os.fsencode(path.relative_to(root).as_posix()) + f"\t{content}\n".encode())
+            digest.update(b"\n")
     return digest.hexdigest()
+
+
+def _content(path, is_known):
+    file, page = split_page(path)
+    return path.stat().st_size if is_known else page or sha256_of(file)
 
 
 def default_tasks(dtype):

@@ -76,9 +76,9 @@ def _find_false_claim(manifest):
     return None
 
 
-def digest_tiles(paths):
-    """Return the first digits of the SHA-256 of each tile's file: what the manifest's `digest` holds of a folder."""
-    return [_digest(Path(path).read_bytes()) for path in paths]
+def digest_folder(folder):
+    """Return a folder, and the first digits of the SHA-256 of each tile in it: what the manifest's `digest` holds."""
+    return folder, [_digest(path.read_bytes()) for path in sorted(folder.iterdir())]
 
 
 def check_tiles(manifest, split, name, paths, numbers):

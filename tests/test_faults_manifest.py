@@ -142,7 +142,8 @@ def test_the_digests_are_no_part_of_the_id_and_older_sets_have_none(place):
 def test_a_digest_is_of_the_bytes(tmp_path):
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).write_bytes(content)
-    first, second, third = module.digest_tiles([tmp_path / name for name in "abc"])
+    folder, (first, second, third) = module.digest_folder(tmp_path)
+    assert folder == tmp_path
     assert first == second != third
 
 
