@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 
 from download_module.degrade import EXAMPLES, task_of
-from inception2_module import networkfile
+from inception2_module import hosts, networkfile
 from inception2_module.experiments import ADAPT, NETWORKS, RECIPES, Experiment, name_of, recipe_of, with_recipe
 from inception2_module.known import read_known, read_log
 from inception2_module.networkfile import RUNS
@@ -162,17 +162,18 @@ def run_train(options):
         util.check_writable(directory)
     print(f"{experiment.name}\n{experiment.n_train:,} of {data.n_train:,} tiles (--n-train): {len(train_tiles):,} to "
           f"train on, {len(validation_tiles):,} to validate")
-    from inception2_module import backend, drawing, training
+    run_dir, sides = RUNS / experiment.name, (train_tiles, validation_tiles)
+    with hosts.joined():
+        from inception2_module import adapting, backend, drawing, training
 
-    print(f"on {backend.describe()['device']}", flush=True)
-    run_dir = RUNS / experiment.name
-    sides = train_tiles, validation_tiles
-    if experiment.start:
-        from inception2_module import adapting
-
-        model = adapting.adapt(experiment, seen_tiles, sides, run_dir, data.id)
-    else:
-        model = training.train(experiment, *sides, run_dir, data.id)
+        print(f"on {backend.describe()['device']}", flush=True)
+        if experiment.start:
+            model = adapting.adapt(experiment, seen_tiles, sides, run_dir, data.id)
+        else:
+            model = training.train(experiment, *sides, run_dir, data.id)
+    if not hosts.is_first():
+        print("trained: process 0 measures the network and has all files")
+        return
     name = experiment.name + subset_suffix(data, test_tiles)
     described = asdict(experiment) | {"recipe_settings": asdict(recipe_of(experiment))}
     measure(name, described, run_dir, model, data, test_tiles, seen_tiles, options.ensemble)

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 import util
-from inception2_module import backend, networkfile, networks, scores, training
+from inception2_module import backend, hosts, networkfile, networks, scores, training
 from inception2_module.experiments import with_recipe
 
 N_FOLDS = 3
@@ -46,6 +46,9 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
     util.UserError
         When all tiles show one scene, so that none can be held out; and as `training.train`.
     """
+    if hosts.part()[1] > 1:
+        raise util.UserError("--start is several short trainings and not for several hosts: run it on one, without "
+                             "JAX_COORDINATOR_ADDRESS")
     run_dir.mkdir(parents=True, exist_ok=True)
     training.claim(run_dir, experiment, tiles, data_id)
     model_path, trained_path = run_dir / "model.keras", run_dir / "trained.json"

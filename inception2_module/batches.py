@@ -11,8 +11,8 @@ from download_module.degrade import degrade, downscale, task_of, to_luma
 from inception2_module.scores import scales
 
 
-def draw_batch(tiles, update, experiment, recipe):
-    """Return batch number `update`.
+def draw_batch(tiles, update, experiment, recipe, part=(0, 1)):
+    """Return batch number `update`, or a part of it.
 
     Parameters
     ----------
@@ -34,16 +34,18 @@ def draw_batch(tiles, update, experiment, recipe):
         weak_noise : how often a range of noise is drawn from near its lower end, see degrade's `power`
         left_out : for a task of several steps, how often each of them but a change of size is left out
         picked : for a task of several steps, how often the small image is made by leaving pixels out
+    part : (int, int), which of how many equal parts, see hosts.part
 
     Returns
     -------
-    (target, degraded), each float32 (batch_size, h, w, 3), 0..1; data without noise around 0, each crop in its own
-    `scores.scales`. Tiles come in a new seeded order each epoch, every tile once.
+    (target, degraded), each float32 (N, h, w, 3), 0..1, N tiles of the batch or of the part; data without noise around
+    0, each crop in its own `scores.scales`. Tiles come in a new seeded order each epoch, every tile once.
     """
     n, fresh = len(tiles), recipe.fresh_degradation and not task_of(experiment.task).is_pairs
-    positions = range(update * experiment.batch_size, (update + 1) * experiment.batch_size)
+    size = experiment.batch_size // part[1]
+    first = update * experiment.batch_size + part[0] * size
     batch = []
-    for position in positions:
+    for position in range(first, first + size):
         epoch, place = divmod(position, n)
         index = _epoch_order(n, experiment.seed, epoch)[place]
         tile = [tiles.target[index], tiles.degraded[index]]

@@ -8,6 +8,7 @@ run ends with the same weights as an uninterrupted one on the same machine.
 import contextlib
 import json
 import shutil
+import tempfile
 import time
 import zipfile
 import zlib
@@ -21,7 +22,7 @@ from tqdm import tqdm
 import util
 from download_module.degrade import task_of
 from download_module.disk import lock
-from inception2_module import backend, batches, muon, networkfile, networks, scores
+from inception2_module import backend, batches, hosts, muon, networkfile, networks, scores
 from inception2_module.backend import keras
 from inception2_module.experiments import Recipe, recipe_of
 from inception2_module.fasternetwork import learn_faster
@@ -34,7 +35,7 @@ N_SCALING = 100  # tiles of data that say in which unit their noise is seen
 
 
 def build(experiment, tiles=None):
-    """Build and compile the network of an experiment: seeded initial weights, the recipe's optimizer.
+    """Build and compile the network of an experiment: seeded initial weights, the recipe's optimizer, all devices.
 
     Where the experiment has a start, it is that network, whatever it is made of.
 
@@ -51,6 +52,7 @@ def build(experiment, tiles=None):
     if recipe.standardise and (recipe.standardise_noisy or not is_noisy):
         images = tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH])
         networks.standardise(model, images, recipe.standardise)
+    model = distributed(model, experiment.batch_size)
     learn_faster(model)
     learning_rate = experiment.learning_rate
     if recipe.warmup is not None:
@@ -109,9 +111,9 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose=Tr
     experiment : experiments.Experiment
     train_tiles, validation_tiles : tileset.Tiles
     run_dir : path
-        Gets config.json, checkpoint.npz (weights, optimizer, random state), best.npz (where the recipe chooses
-        by validation), log.jsonl (update, loss, validation psnr, seconds), tensorboard/ and, at the end,
-        trained.json (seconds, machine, versions, commit) and model.keras.
+        That of process 0, where there are several (hosts.py). Gets config.json, checkpoint.npz (weights, optimizer,
+        random state), best.npz (where the recipe chooses by validation), log.jsonl (update, loss, validation psnr,
+        seconds), tensorboard/ and, at the end, trained.json (seconds, machine, versions, commit) and model.keras.
     data_id : str, tells the data set's bytes apart; a checkpoint made with another one is refused
     choose : bool, whether the recipe may choose weights by the validation tiles; not where these are to be judged with
 
@@ -122,19 +124,23 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose=Tr
     Raises
     ------
     util.UserError
-        When the loss or a weight is not finite (the last good checkpoint stays), or `run_dir` holds the
-        checkpoint of another configuration.
+        When the loss or a weight is not finite (the last good checkpoint stays), `run_dir` holds the checkpoint of
+        another configuration, or the processes have different ones.
     """
-    run_dir = Path(run_dir)
-    util.check_writable(run_dir)
-    with (run_dir / "lock").open("w") as file:
-        lock(file, run_dir)
-        return _train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose)
+    with contextlib.ExitStack() as stack:
+        with hosts.together():
+            if not hosts.is_first():
+                run_dir = stack.enter_context(tempfile.TemporaryDirectory())
+            run_dir = Path(run_dir)
+            util.check_writable(run_dir)
+            lock(stack.enter_context((run_dir / "lock").open("w")), run_dir)
+            config = claim(run_dir, experiment, train_tiles, data_id)
+        hosts.check_equal(config)
+        hosts.copy_from_first(run_dir, ("checkpoint.npz", "best.npz", "log.jsonl"))
+        return _train(experiment, train_tiles, validation_tiles, run_dir, choose)
 
 
-def _train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose):
-    claim(run_dir, experiment, train_tiles, data_id)
-    distribute(experiment.batch_size)
+def _train(experiment, train_tiles, validation_tiles, run_dir, choose):
     model = build(experiment, train_tiles)
     checkpoint_path, log_path = run_dir / "checkpoint.npz", run_dir / "log.jsonl"
     start = load_checkpoint(checkpoint_path, model) if checkpoint_path.exists() else 0
@@ -164,7 +170,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose):
                 tiles, _ = _validate(model, validation_tiles)
                 best_psnr = float(np.mean(tiles))
                 _save_best(best_path, model, tiles, 0)
-            target, degraded = batches.draw_batch(train_tiles, update, experiment, recipe)
+            target, degraded = batches.draw_batch(train_tiles, update, experiment, recipe, hosts.part())
             model.reset_metrics()  # Keras 3.8 would return the mean of all losses so far
             loss = float(model.train_on_batch(degraded, target))
             if not np.isfinite(loss):
@@ -205,23 +211,35 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose):
             chosen, weights = experiment.n_updates, last_weights
         model.set_weights(weights)
     model_path, trained_path = run_dir / "model.keras", run_dir / "trained.json"
+    is_distributed = keras.distribution.distribution() is not None
+    if is_distributed:
+        keras.distribution.set_distribution(None)
     if start < experiment.n_updates or not (model_path.exists() and trained_path.exists()):
         networkfile.save_model(model, model_path)
         seconds = round(log[-1]["seconds"], 1) if log else None
         util.write_json(trained_path, {"seconds_train": seconds, "chosen_update": chosen} | backend.describe())
-    return model
+    return networkfile.load_model(model_path) if is_distributed else model  # one that other tiles can be put through
 
 
-def distribute(batch_size):
-    """Spread each batch over all accelerators of this host, where Keras can (its JAX backend)."""
-    if keras.backend.backend() != "jax":
-        return
-    devices = keras.distribution.list_devices()
-    if len(devices) > 1:
-        if batch_size % len(devices):
-            print(f"one of {len(devices)} devices is used: a batch of {batch_size} cannot be shared evenly")
-            return
-        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+def distributed(model, batch_size):
+    """Spread each batch over all accelerators, of all processes, where Keras can (its JAX backend).
+
+    Returns `model`, or a copy with its weights on each device.
+    """
+    devices = keras.distribution.list_devices() if keras.backend.backend() == "jax" else []
+    if len(devices) < 2:
+        return model
+    if batch_size % len(devices):
+        uneven = f"a batch of {batch_size} cannot be shared evenly by {len(devices)} devices"
+        if hosts.part()[1] > 1:
+            raise util.UserError(f"{uneven}: give a multiple of their number, --batch-size")
+        print(f"{uneven}: one is used")
+        return model
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+    copy = keras.Model.from_config(model.get_config())
+    for ours, theirs in zip(copy.variables, model.variables, strict=True):
+        ours.assign(keras.ops.convert_to_numpy(theirs))
+    return copy
 
 
 def save_checkpoint(path, model, update):
@@ -267,6 +285,7 @@ def _averaged(model):
         return
     present = model.get_weights()
     model.optimizer.finalize_variable_values(model.trainable_variables)
+    model.set_weights(model.get_weights())  # copies: on JAX both would be one array, and lost with the next prediction
     yield
     model.set_weights(present)
 
@@ -314,7 +333,10 @@ def _load_best(path, model):
 
 
 def claim(run_dir, experiment, tiles, data_id):
-    """Save the configuration of a run beside its weights; never mix two configurations in one folder (`UserError`)."""
+    """Save the configuration of a run beside its weights and return it.
+
+    Two configurations are never mixed in one folder (`UserError`).
+    """
     config, kind = asdict(experiment), tiles.kind
     if kind.is_data:  # whoever restores other images of such an instrument is to see them in the same range
         config |= {"range": [kind.low, kind.high], "evened": True}
@@ -330,6 +352,7 @@ def claim(run_dir, experiment, tiles, data_id):
     util.write_json(config_path, config)
     for left_over in run_dir.glob(".*.npz"):  # of a kill in the middle of a checkpoint
         left_over.unlink()
+    return config
 
 
 def _with_new_fields(config):
