@@ -26,7 +26,7 @@ help:
 	@echo "make paper-figures  write the tables, numbers and figures of the paper: wi2_paper/generated/"
 	@echo "make paper      build the paper, wi2_paper/paper.pdf (Japanese; needs LaTeX)"
 	@echo "make weights    put the trained networks into weights/ (after make reproduce)"
-	@echo "make benchmark  time the tiling, the restoring of large images, the starts, and an update of each network"
+	@echo "make benchmark  time the tiling, the restoring of large images, the starts, an update of each network, alone and shared"
 	@echo "make container-check  lint Dockerfile and cloudbuild.yaml, build the image, ask the page in it (CONTAINER.md)"
 	@echo "make clean      remove the environment, outputs/ and caches; data sets, runs and results stay"
 
@@ -76,13 +76,14 @@ paper:
 weights: $(VENV)/run
 	$(BIN)/python -m wi2_paper.publish
 
-benchmark: $(VENV)/run
+benchmark: $(VENV)/dev
 	$(BIN)/python -m wi2_paper.benchmarks.tiles
 	$(BIN)/python -m wi2_paper.benchmarks.restoring
 	$(BIN)/python -m wi2_paper.benchmarks.starting
 	$(BIN)/python -m wi2_paper.benchmarks.speed
 	$(BIN)/python -m wi2_paper.benchmarks.updates
 	$(BIN)/python -m wi2_paper.benchmarks.peer
+	$(BIN)/python -m wi2_paper.benchmarks.hosts
 
 container-check: $(VENV)/run
 	$(BIN)/python -m tests.container

@@ -20,8 +20,8 @@ import numpy as np
 import util
 from inception2_module import provenance
 
-_LOST = ("the processes of this training have lost each other: see what the others say, then run the same command on "
-         "all hosts again: it goes on from the last checkpoint")
+_LOST = ("another process of this training has ended, or cannot be reached: see what it says, then run the same "
+         "command on all hosts again, and it goes on from the last checkpoint")
 _joined = False
 
 
@@ -36,17 +36,22 @@ def joined():
     if not address:
         yield
         return
-    _meet(address)
-    _joined = True
-    import jax
-
+    if os.environ.get("KERAS_BACKEND") != "jax":
+        raise util.UserError("JAX_COORDINATOR_ADDRESS is set, and several hosts need JAX: set KERAS_BACKEND=jax too, "
+                             "or unset it")
     try:
+        with util.loading(2):
+            import jax
+    except ImportError as error:
+        raise util.UserError(f"a training on several hosts needs JAX ({error}): pip install jax") from error
+    try:
+        _meet(jax, address)
+        _joined = True
         yield
         jax.distributed.shutdown()  # waits for all, so that process 0 is alone in what it does next
     except BaseException as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):
-            error = util.UserError(f"{_LOST} ({util.first_line(error)})")
-        _end_with(error)
+        is_of_jax = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
+        _end_with(util.UserError(f"{_LOST} ({util.first_line(error)})") if is_of_jax else error)
 
 
 def _end_with(error):
@@ -62,21 +67,15 @@ def _end_with(error):
         os._exit(status)
 
 
-def _meet(address):
-    if os.environ.get("KERAS_BACKEND") != "jax":
-        raise util.UserError("JAX_COORDINATOR_ADDRESS is set, and several hosts need JAX: set KERAS_BACKEND=jax "
-                             "too, or unset it")
-    with util.loading(2):
-        import jax
+def _meet(jax, address):
     ctypes.CDLL(None).signal(signal.SIGABRT, _end)
-    # What is not set JAX may find out by itself, under SLURM for one.
-    number, count = (int(value) if (value := os.environ.get(name)) else None
-                     for name in ("JAX_PROCESS_ID", "JAX_NUM_PROCESSES"))
     print(f"waits for the other processes at {address}", flush=True)
     failed = []
 
     def initialize():
-        try:
+        try:  # what is not set JAX may find out by itself, under SLURM for one
+            count, number = (int(value) if (value := os.environ.get(name)) else None
+                             for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
             jax.distributed.initialize(address, count, number)
         except Exception as error:  # JAX raises whatever the broken part raised
             failed.append(error)

@@ -127,6 +127,10 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose=Tr
         When the loss or a weight is not finite (the last good checkpoint stays), `run_dir` holds the checkpoint of
         another configuration, or the processes have different ones.
     """
+    n_devices = len(keras.distribution.list_devices())
+    if hosts.part()[1] > 1 and experiment.batch_size % n_devices:
+        raise util.UserError(f"a batch of {experiment.batch_size} cannot be shared evenly by {n_devices} devices: give "
+                             "a multiple of their number, --batch-size")
     with contextlib.ExitStack() as stack:
         with hosts.together():
             if not hosts.is_first():
@@ -217,7 +221,10 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, choose):
     if start < experiment.n_updates or not (model_path.exists() and trained_path.exists()):
         networkfile.save_model(model, model_path)
         seconds = round(log[-1]["seconds"], 1) if log else None
-        util.write_json(trained_path, {"seconds_train": seconds, "chosen_update": chosen} | backend.describe())
+        described, n_processes = backend.describe(), hosts.part()[1]
+        if n_processes > 1:
+            described["device"] = f"{n_processes} times {described['device']}"
+        util.write_json(trained_path, {"seconds_train": seconds, "chosen_update": chosen} | described)
     return networkfile.load_model(model_path) if is_distributed else model  # one that other tiles can be put through
 
 
@@ -230,10 +237,7 @@ def distributed(model, batch_size):
     if len(devices) < 2:
         return model
     if batch_size % len(devices):
-        uneven = f"a batch of {batch_size} cannot be shared evenly by {len(devices)} devices"
-        if hosts.part()[1] > 1:
-            raise util.UserError(f"{uneven}: give a multiple of their number, --batch-size")
-        print(f"{uneven}: one is used")
+        print(f"one of {len(devices)} devices is used: a batch of {batch_size} cannot be shared evenly")
         return model
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
     copy = keras.Model.from_config(model.get_config())
