@@ -72,7 +72,7 @@ def start(place, run_dir, processes=2, signal_at=(), number=0, batch_sizes=(2, 2
             [sys.executable, place / "script.py", *map(str, arguments)], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         ))
-    outputs = [process.communicate()[0] for process in started]
+    outputs = [process.communicate(timeout=900)[0] for process in started]
     return [(process.returncode, output) for process, output in zip(started, outputs, strict=True)]
 
 
