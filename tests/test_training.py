@@ -508,9 +508,11 @@ from inception2_module import training
 
 n_devices, run_dir = int(sys.argv[1]), sys.argv[2]
 assert len(keras.distribution.list_devices()) == n_devices
-experiment = replace(TINY, batch_size=4, n_updates=3, dropout=0.0)
+experiment, shared = replace(TINY, batch_size=4, n_updates=3, dropout=0.0), []
+validate = training._validate
+training._validate = lambda *arguments: [shared.append(keras.distribution.distribution()), validate(*arguments)][1]
 training.train(experiment, pair(), pair(2), run_dir, "data")
-assert (keras.distribution.distribution() is not None) == (n_devices > 1)
+assert shared and all((one is not None) == (n_devices > 1) for one in shared)
 """)
     for n_devices in (1, 2):
         environment = os.environ | {
