@@ -253,9 +253,9 @@ def _end(*_, stderr=2):
     os._exit(INTERRUPTED)
 
 
-def is_plain_name(name):
+def is_plain_name(name, longest=100):
     """Whether `name` can be the name of a data set, and so of a folder and the beginning of file names."""
-    return (0 < len(name) <= 100 and name[0] not in "._" and not any(c in "/\\:" for c in name)
+    return (0 < len(name) <= longest and name[0] not in "._" and not any(c in "/\\:" for c in name)
             and terminal_text(name) == name)
 
 

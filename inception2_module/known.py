@@ -50,7 +50,7 @@ def _find_trouble(known):
             continue
         if isinstance(value, bool) or not isinstance(value, types):
             return f"its {field.name} is {value!r}"
-        if value < 0 if isinstance(value, int | float) else not util.is_plain_name(value):
+        if value < 0 if isinstance(value, int | float) else not util.is_plain_name(value, longest=255):
             return f"its {field.name} is {value!r}"
     if known["n_train"] == 0 or known.get("n_updates") == 0:
         return "it names no tiles or no updates"

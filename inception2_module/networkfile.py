@@ -43,7 +43,8 @@ def find_weights(name):
         if not path.is_file() or util.sha256_of(path) != card.get("sha256"):
             raise util.UserError(f"{path} is missing or not the file of its card: restore it with git checkout weights")
         return path, card
-    if not path.exists() and util.is_plain_name(name) and (RUNS / name).is_dir():
+    # The name of a training holds that of its set, its task and its network.
+    if not path.exists() and util.is_plain_name(name, longest=255) and (RUNS / name).is_dir():
         path = RUNS / name
     if path.is_dir():
         run_dir, path = path, path / "model.keras"

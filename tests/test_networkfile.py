@@ -24,6 +24,12 @@ def test_a_training_is_found_by_its_name_its_folder_and_its_file(run_dir, name):
     assert config == CONFIG
 
 
+def test_a_training_of_a_long_task_is_found_by_its_name(run_dir):
+    name = run_dir.name + "+blur_s0.5..2" * 12
+    run_dir.rename(run_dir.with_name(name))
+    assert networkfile.find_weights(name)[1] == CONFIG
+
+
 def test_a_training_that_has_not_ended_is_said(run_dir):
     (run_dir / "model.keras").unlink()
     with pytest.raises(util.UserError, match="has not ended, run the same command"):
