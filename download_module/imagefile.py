@@ -446,7 +446,7 @@ def _find_holes(pixels, hole_value):
     have that value in one), or None."""
     if pixels.dtype.kind != "f" and hole_value is None:
         return None
-    holes = np.zeros(pixels.shape, bool) if pixels.dtype.kind != "f" else ~np.isfinite(pixels)
+    holes = ~np.isfinite(pixels)
     if hole_value is not None:
         holes |= (pixels == pixels.dtype.type(hole_value)).all(axis=-1, keepdims=True)
     return holes if holes.any() else None

@@ -1,6 +1,7 @@
 """What several test files need: a data set small enough to train on in seconds, a disk that is full."""
 
 import shutil
+import signal
 from collections import namedtuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import util
 from download_module import tilefile
 from download_module.degrade import degrade
 
+# Ctrl-C is ignored, also by the commands that tests start, where tests run side by side or behind a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 TILE = 32
 DiskUsage = namedtuple("DiskUsage", "total used free")
 

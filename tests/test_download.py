@@ -268,7 +268,6 @@ def test_a_folder_of_someone_else_stays(run):
 def cutting(tmp_path):
     """A download.py with worker processes that has cut some tiles of many: (process, folder of its sets)."""
     write_images(tmp_path / "a", 4, (300, 300))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it would be ignored
     process = start(tmp_path, 20_000)
     try:
         wait_for(lambda: any((tmp_path / "out").glob(".a.partial/train/noise_s64/*")))
@@ -285,7 +284,7 @@ def start(folder, n_train):
     return subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=180):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"

@@ -828,14 +828,10 @@ def test_ctrl_c_while_the_processes_start_is_not_lost(monkeypatch):
         signal.raise_signal(signal.SIGINT)
         return submit(*arguments)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run side by side it is ignored
     monkeypatch.setattr(workers.ProcessPoolExecutor, "submit", interrupted)
     pool = workers.worker_pool(2, tiles.__name__)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            pool.__enter__()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        pool.__enter__()
 
 
 def test_the_benchmark_names_what_it_ran_on():
