@@ -54,7 +54,11 @@ def downscale(image, scale):
 
 
 def pick(image, scale, rng):
-    """Shrink by an integer factor as no camera should: one pixel of each square is kept, next to its middle."""
+    """Shrink (H, W, C) by an integer factor without averaging: of each square one pixel beside its middle is kept.
+
+    Which one of those that are as near is drawn from `rng`, for all squares alike. The output has the size and the type
+    of `downscale`'s.
+    """
     y, x = (scale - 1) // 2 + rng.integers(0, 2 - scale % 2, 2)
     height, width = (-(-side // scale) for side in image.shape[:2])
     padded = np.pad(image, [(0, -side % scale) for side in image.shape[:2]] + [(0, 0)], "symmetric")
