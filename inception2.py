@@ -28,7 +28,17 @@ from pathlib import Path
 
 from download_module.degrade import EXAMPLES, task_of
 from inception2_module import hosts, networkfile
-from inception2_module.experiments import ADAPT, NETWORKS, RECIPES, Experiment, name_of, recipe_of, with_recipe
+from inception2_module.experiments import (
+    ADAPT,
+    NETWORKS,
+    OF_START,
+    PRECISIONS,
+    RECIPES,
+    Experiment,
+    name_of,
+    recipe_of,
+    with_recipe,
+)
 from inception2_module.known import read_known, read_log
 from inception2_module.networkfile import RUNS
 from inception2_module.tileset import TileSet
@@ -65,6 +75,9 @@ def build_parser():
     train.add_argument("--dropout", type=rate, help="in 0..1 (default: the recipe's)")
     train.add_argument("--width", type=even_int,
                        help=f"channels of the hidden layers (default {Experiment.width})")
+    train.add_argument("--precision", choices=PRECISIONS,
+                       help="of the hidden layers while they learn; the result is float32. bfloat16 is faster on GPUs "
+                            f"and processors made for it, and a little worse (default {PRECISIONS[0]})")
     train.add_argument("--seed", type=util.seed, default=Experiment.seed,
                        help="of weights, order and dropout (default %(default)s)")
     train.add_argument("--draw", type=util.seed, default=Experiment.draw,
@@ -134,9 +147,11 @@ def experiment_of(options):
     settings = {field.name: getattr(options, field.name) for field in fields(Experiment)}
     if not options.start:
         return with_recipe(**settings)
-    given = [f"--{name}" for name in ("model", "recipe", "width", "dropout") if settings[name] is not None]
+    given = [f"--{name}" for name in OF_START if settings[name] is not None]
     if given:
         raise util.UserError(f"{' and '.join(given)} cannot be chosen with --start, whose network it is: leave it out")
+    if options.precision:
+        raise util.UserError("--precision is for trainings from nothing, --start takes minutes: leave one of them out")
     model_path = networkfile.find_weights(options.start)[0]
     start = name_of(model_path)
     try:
@@ -167,6 +182,9 @@ def run_train(options):
         from inception2_module import adapting, backend, drawing, training
 
         print(f"on {backend.describe()['device']}", flush=True)
+        if experiment.precision == "bfloat16" and not backend.has_bfloat16():
+            util.say("WARNING: this processor has no arithmetic for bfloat16, which makes each update slower here: leave "
+                     "--precision out")
         if experiment.start:
             model = adapting.adapt(experiment, seen_tiles, sides, run_dir, data.id)
         else:

@@ -7,6 +7,7 @@ that a machine has no GPU; whatever is said there during the start is shown only
 import logging
 import os
 import tempfile
+from pathlib import Path
 
 import util
 from inception2_module import provenance
@@ -31,8 +32,17 @@ with (
 # Where several networks run one after the other TensorFlow warns that the graph of each is made anew.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 layers, ops = keras.layers, keras.ops
+PROCESSOR = Path("/proc/cpuinfo")  # of Linux
 
 
 def describe():
     """Describe the present machine and programs, see `provenance.describe`."""
     return provenance.describe(keras.backend.backend(), keras.distribution.list_devices())
+
+
+def has_bfloat16():
+    """Whether bfloat16 is computed by the machine itself; True also where nothing tells."""
+    if any("cpu" not in device.lower() for device in keras.distribution.list_devices()):
+        return True
+    flags = PROCESSOR.read_text() if PROCESSOR.exists() else ""
+    return not flags or any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -111,7 +111,12 @@ RECIPES = {
 }
 # For thousands of photographs and networks that anyone may take: a gray image's noise is the same in all channels, most
 # images have little of it, of several damages some are not there, and some small images are made by leaving pixels out.
-RECIPES["general"] = replace(RECIPES["fewdata"], gray=0.25, weak_noise=2.0, left_out=0.6, picked=0.2)
+RECIPES["general"] = replace(
+    RECIPES["fewdata"], learning_rate=5e-4, gray=0.25, weak_noise=2.0, left_out=0.6, picked=0.2,
+)
+
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,7 @@ class Experiment:
     seed: int = 0
     draw: int = 0
     start: str | None = None  # the network that the training starts from, whose `model` and `width` these are
+    precision: str = PRECISIONS[0]  # of the hidden layers while they learn
 
     @property
     def interval(self):
@@ -154,9 +160,14 @@ class Experiment:
             parts.append(f"p{self.dropout:g}")
         if self.width != 64:
             parts.append(f"w{self.width}")
+        if self.precision != PRECISIONS[0]:
+            parts.append(self.precision)
         if self.start:
             parts.append(f"start_{name_of(self.start)}")
         return "-".join(parts + [f"draw{self.draw}", f"seed{self.seed}"])
+
+
+OF_START = ("model", "recipe", "width", "dropout")  # what a training takes from the network that it starts from
 
 
 def name_of(network):
@@ -167,7 +178,7 @@ def name_of(network):
 
 def arguments(experiment):
     """Return the command line of inception2.py that stands for an experiment."""
-    left_out = ("model", "recipe", "width", "dropout") if experiment.start else ("start",)
+    left_out = (*OF_START, "precision") if experiment.start else ("start",)
     named = ((field.name, getattr(experiment, field.name)) for field in fields(experiment))
     return [part for name, value in named if name not in left_out
             for part in (f"--{name.replace('_', '-')}", str(value))]

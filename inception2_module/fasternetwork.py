@@ -1,4 +1,4 @@
-"""A network whose last layers are computed as in lastlayers.py: the same sums in another order."""
+"""Networks computed faster: the last layers as in lastlayers.py, hidden ones in bfloat16 while they learn."""
 
 from functools import partial
 
@@ -65,3 +65,44 @@ def learn_faster(model):
 def _by_squares(layer, x):
     x = _lay_out(ops.conv(x, lastlayers.of_plain(layer.kernel, ops), 2, "same"), 2)
     return layer.activation(x + layer.bias if layer.use_bias else x)
+
+
+def in_precision(model, precision):
+    """Return a network with its hidden convolutions computed in a precision; the given one where nothing changes.
+
+    The weights stay float32, and so does all arithmetic with the image itself: the last layers, what is added to the
+    input, what maps data to their local level.
+
+    Parameters
+    ----------
+    model : keras.Model, float32 (N, H, W, 3) -> float32 (N, H, W, 3)
+    precision : "float32" or "bfloat16" (8 bits for sign and exponent as in float32, 7 instead of 23 for the rest);
+        factors and results are rounded to it, sums are kept in float32
+
+    Returns
+    -------
+    keras.Model : copies of the layers with the same weights, not compiled
+    """
+    rounded = _rounded(model) if precision == "bfloat16" else set()
+    policies = {layer.name: "mixed_bfloat16" if layer.name in rounded else "float32" for layer in model.layers}
+    if all(layer.dtype_policy.name == policies[layer.name] for layer in model.layers):
+        return model
+
+    def copy(layer):
+        policy = {"dtype": policies[layer.name]} if layer.name in policies else {}  # not for subtractions and the like
+        return layer.__class__.from_config(layer.get_config() | policy)
+
+    made = keras.models.clone_model(model, clone_function=copy)
+    made.set_weights(model.get_weights())
+    return made
+
+
+def _rounded(model):
+    """Name the hidden convolutions of a network, and the layers without weights that see nothing else."""
+    rounded = set()
+    for layer in model.layers:
+        sources = {tensor._keras_history.operation.name for tensor in keras.tree.flatten(layer.input)}
+        is_hidden = isinstance(layer, layers.Conv2D | layers.Conv2DTranspose) and not layer.name.endswith("_out")
+        if is_hidden or (sources and sources <= rounded and not layer.weights):
+            rounded.add(layer.name)
+    return rounded

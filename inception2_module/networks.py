@@ -120,6 +120,21 @@ def _before_activation(model, layer, degraded):
         layer.activation = activation
 
 
+def largest(model):
+    """Return a network that tells the largest value of each channel of each layer of ReLUs, by the layer's name.
+
+    model : keras.Model from `build_model`
+
+    Returns
+    -------
+    keras.Model, float32 (N, H, W, 3) -> {name: (N, channels)}; a channel that is 0 everywhere has died
+    """
+    return keras.Model(model.inputs, {
+        layer.name: ops.max(layer.output, axis=(1, 2)) for layer in model.layers
+        if isinstance(layer, layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu
+    })
+
+
 def evened(model, scale=None):
     """Return a network of 8-bit images that sees data around its local level, see `even`: mid-gray, in its contrast."""
     degraded = keras.Input((None, None, 3), name="degraded")

@@ -25,7 +25,7 @@ from download_module.disk import lock
 from inception2_module import backend, batches, hosts, muon, networkfile, networks, scores
 from inception2_module.backend import keras
 from inception2_module.experiments import Recipe, recipe_of
-from inception2_module.fasternetwork import learn_faster
+from inception2_module.fasternetwork import in_precision, learn_faster
 from inception2_module.known import read_log
 
 # About 8 gray levels, the size of the errors of Mars x4. With less it comes near to the absolute error, whose gradient
@@ -52,7 +52,7 @@ def build(experiment, tiles=None):
     if recipe.standardise and (recipe.standardise_noisy or not is_noisy):
         images = tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH])
         networks.standardise(model, images, recipe.standardise)
-    model = distributed(model, experiment.batch_size)
+    model = distributed(in_precision(model, experiment.precision), experiment.batch_size)
     learn_faster(model)
     learning_rate = experiment.learning_rate
     if recipe.warmup is not None:
@@ -154,7 +154,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, choose):
     best_psnr = np.mean(_load_best(best_path, model)[0]) if start and recipe.averaging else -np.inf
 
     psnr_of_input = scores.psnr(validation_tiles.target, validation_tiles.degraded, validation_tiles.kind).mean()
-    losses, warned = [], False
+    losses, warned, largest = [], set(), None if experiment.start else networks.largest(model)
     shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)  # one log, without what came after the checkpoint
     with (
         tqdm(total=experiment.n_updates, initial=start, unit="update", desc="train", dynamic_ncols=True,
@@ -201,10 +201,15 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, choose):
             _add_scalars(writer, log[-1])
             writer.flush()
             show(log[-1])
-            if collapsed and not warned:
-                warned = True
-                bar.write(f"WARNING: after {done:,} updates the network returns its input, but for rounding: its ReLUs "
-                          "have died, or it has not left the identity yet; if this stays, lower --learning-rate")
+            found = {
+                "collapsed": collapsed and "the network returns its input, but for rounding: its ReLUs have died, or it "
+                                           "has not left the identity yet; if this stays, lower --learning-rate",
+                "dead": largest and _dead(largest, validation_tiles),
+            }
+            for what, sentence in found.items():
+                if sentence and what not in warned:
+                    warned.add(what)
+                    bar.write(f"WARNING: after {done:,} updates {sentence}")
     chosen = experiment.n_updates
     if recipe.averaging:
         best_tiles, chosen, weights = _load_best(best_path, model)
@@ -218,6 +223,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, choose):
     is_distributed = keras.distribution.distribution() is not None
     if is_distributed:
         keras.distribution.set_distribution(None)
+    model = in_precision(model, "float32")
     if start < experiment.n_updates or not (model_path.exists() and trained_path.exists()):
         networkfile.save_model(model, model_path)
         seconds = round(log[-1]["seconds"], 1) if log else None
@@ -302,6 +308,15 @@ def _validate(model, validation_tiles):
     return psnr, scores.nearly_equal(restored, validation_tiles.degraded, kind)
 
 
+def _dead(largest, tiles):
+    """Say in which layer most channels are 0 on all tiles, if it is the half of them or more; else an empty string."""
+    values = largest.predict_on_batch(tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH]))
+    parts = {name: float(np.mean(np.max(value, axis=0) <= 0)) for name, value in values.items()}
+    name = max(parts, key=parts.get)
+    return f"{parts[name]:.0%} of the channels of {name} are 0 everywhere: their ReLUs have died, and training on " \
+           "brings none back; start again with a lower --learning-rate" if parts[name] >= 0.5 else ""
+
+
 def last_is_as_good(last, best, best_is_input):
     """Whether the last average of the weights is to be kept instead of the one that validated best.
 
@@ -363,7 +378,7 @@ def _with_new_fields(config):
     """Add to a stored configuration the settings that there were not when it was written."""
     defaults = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
     try:
-        return {"start": None} | config | {"recipe_settings": defaults | config["recipe_settings"]}
+        return {"start": None, "precision": "float32"} | config | {"recipe_settings": defaults | config["recipe_settings"]}
     except (TypeError, KeyError):  # the file of something else
         return None
 

@@ -60,6 +60,7 @@ def test_the_start_gives_network_and_task_and_its_name(started, monkeypatch, cap
     (["--task", "sr_x8"], "is a network for sr_x4, not for sr_x8"),
     (["--model", "unet"], "--model cannot be chosen with --start"),
     (["--width", "8", "--recipe", "paper"], "--recipe and --width cannot be chosen"),
+    (["--precision", "bfloat16"], "--precision is for trainings from nothing"),
 ])
 def test_what_does_not_fit_the_start_is_one_sentence(started, monkeypatch, capsys, options, said):
     place, start = started

@@ -15,9 +15,9 @@ def test_every_field_has_a_part_in_the_name():
         replace(base, dataset="div2k"), replace(base, task="sr_x8"), replace(base, model="unet"),
         replace(base, n_train=10), replace(base, n_updates=10), replace(base, batch_size=2),
         replace(base, learning_rate=3e-3), replace(base, dropout=0.1), replace(base, width=8),
-        replace(base, seed=1), replace(base, draw=1),
+        replace(base, seed=1), replace(base, draw=1), replace(base, precision="bfloat16"),
     ]
-    assert len({experiment.name for experiment in [base, *others]}) == 12
+    assert len({experiment.name for experiment in [base, *others]}) == 13
 
 
 def test_validation_and_training_share_no_source_image():

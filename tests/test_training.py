@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 import util
 from download_module.degrade import degrade, downscale
 from download_module.disk import lock
-from inception2_module import batches, networkfile, scores, training
+from inception2_module import backend, batches, networkfile, scores, training
 from inception2_module.backend import keras
 from inception2_module.experiments import Recipe, with_recipe
 from inception2_module.tileset import Tiles
@@ -241,11 +241,13 @@ def test_training_learns_the_planted_relation(tmp_path):
     assert scores.psnr_of_mse(scores.mse(tiles.target, restored)).min() > 17
 
 
-@pytest.mark.parametrize("recipe", ["paper", "fewdata", FEW.recipe])
-def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe):
+@pytest.mark.parametrize(("recipe", "precision"), [
+    ("paper", "float32"), ("paper", "bfloat16"), ("fewdata", "float32"), (FEW.recipe, "float32"),
+])
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe, precision):
     # What is compared: the last weights of `fewdata`, which stays near the identity here, the best ones of the third.
     monkeypatch.setattr(training, "last_is_as_good", lambda last, best, best_is_input: recipe == "fewdata")
-    experiment = with_recipe(recipe, dataset="tiny", n_train=12, n_updates=12, width=4, dropout=0.2)
+    experiment = with_recipe(recipe, dataset="tiny", n_train=12, n_updates=12, width=4, dropout=0.2, precision=precision)
     pairs = pair(size=64), pair(2, size=64)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     training.train(experiment, *pairs, straight, "data")
@@ -310,6 +312,56 @@ def test_a_network_that_returns_its_input_is_said_during_training(tmp_path, capf
     assert "after 3 updates the network returns its input" in "".join(capfd.readouterr())
     training.train(replace(FEW, n_updates=60), tiles, tiles, tmp_path / "alive", "data")
     assert "the network returns its input" not in "".join(capfd.readouterr())
+
+
+def test_dead_channels_are_said_during_training(tmp_path, capfd, monkeypatch):
+    build = training.build
+
+    def build_with_dead_channels(n_dead):
+        model = build(FEW, pair(size=64))
+        layer = model.get_layer("unet_down1")
+        kernel, bias = layer.get_weights()
+        kernel[..., :n_dead], bias[:n_dead] = 0, -1
+        layer.set_weights([kernel, bias])
+        return model
+
+    for n_dead, said in ((1, False), (3, True)):  # of four
+        monkeypatch.setattr(training, "build", lambda *_, n_dead=n_dead: build_with_dead_channels(n_dead))
+        training.train(FEW, pair(size=64), pair(2, size=64), tmp_path / str(n_dead), "data")
+        printed = "".join(capfd.readouterr())
+        assert ("of the channels of unet_down1 are 0 everywhere" in printed) == said
+
+
+def test_hidden_layers_learn_in_bfloat16_and_the_result_is_float32(tmp_path):
+    experiment = replace(TINY, n_updates=60, precision="bfloat16", width=8, dropout=0.0)
+    model = training.build(experiment)
+    rounded = {layer.name for layer in model.layers if layer.dtype_policy.name == "mixed_bfloat16"}
+    assert {"unet_down0", "unet_skip0", "srcnn_narrow"} <= rounded
+    assert not rounded & {"degraded", "unet_out", "srcnn_out", "restored"}
+    assert {str(variable.dtype) for variable in model.variables} == {"float32"}
+    trained = training.train(experiment, pair(), pair(2), tmp_path / "rounded", "data")
+    exact = training.train(replace(experiment, precision="float32"), pair(), pair(2), tmp_path / "exact", "data")
+    stored = networkfile.load_model(tmp_path / "rounded" / "model.keras")
+    assert {layer.dtype_policy.name for layer in stored.layers} == {"float32"}
+    restored, again, other = (networkfile.restore_tiles(one, pair(2).degraded) for one in (trained, stored, exact))
+    np.testing.assert_array_equal(restored, again)
+    psnr = [np.mean(scores.psnr_of_mse(scores.mse(pair(2).target, images))) for images in (restored, other)]
+    assert psnr[0] == pytest.approx(psnr[1], abs=1)
+
+
+def test_the_level_of_data_is_not_rounded_to_bfloat16():
+    model = training.build(replace(FEW, precision="bfloat16", task="sr_x4"), heights())
+    rounded = {layer.name for layer in model.layers if layer.dtype_policy.name == "mixed_bfloat16"}
+    assert "unet_down0" in rounded
+    assert not any(name.startswith(("level", "variance")) for name in rounded)
+
+
+def test_a_processor_without_bfloat16_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(backend, "PROCESSOR", tmp_path / "cpuinfo")
+    assert backend.has_bfloat16()  # nothing tells
+    for flags, has in (("flags : fpu avx2 avx512f", False), ("flags : fpu avx512_bf16 fsrm", True)):
+        (tmp_path / "cpuinfo").write_text(flags)
+        assert backend.has_bfloat16() == has
 
 
 @pytest.mark.parametrize("keep_last", [False, True])
@@ -385,6 +437,7 @@ def test_a_run_of_before_a_setting_was_known_goes_on(tmp_path):
     training.train(TINY, pair(), pair(2), tmp_path, "data")
     config = util.read_json(tmp_path / "config.json")
     assert config["recipe_settings"].pop("standardise_noisy") is True  # what it was before there was a choice
+    assert config.pop("precision") == "float32"
     util.write_json(tmp_path / "config.json", config)
     training.train(TINY, pair(), pair(2), tmp_path, "data")
     config["recipe_settings"]["averaging"] = 0.5
