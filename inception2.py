@@ -183,8 +183,8 @@ def run_train(options):
 
         print(f"on {backend.describe()['device']}", flush=True)
         if experiment.precision == "bfloat16" and not backend.has_bfloat16():
-            util.say("WARNING: this processor has no arithmetic for bfloat16, which makes each update slower here: leave "
-                     "--precision out")
+            util.say("WARNING: this processor has no arithmetic for bfloat16, which makes each update slower here: "
+                     "leave --precision out")
         if experiment.start:
             model = adapting.adapt(experiment, seen_tiles, sides, run_dir, data.id)
         else:

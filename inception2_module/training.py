@@ -202,8 +202,8 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, choose):
             writer.flush()
             show(log[-1])
             found = {
-                "collapsed": collapsed and "the network returns its input, but for rounding: its ReLUs have died, or it "
-                                           "has not left the identity yet; if this stays, lower --learning-rate",
+                "collapsed": collapsed and "the network returns its input, but for rounding: its ReLUs have died, or "
+                                           "it has not left the identity yet; if this stays, lower --learning-rate",
                 "dead": largest and _dead(largest, validation_tiles),
             }
             for what, sentence in found.items():
@@ -378,7 +378,8 @@ def _with_new_fields(config):
     """Add to a stored configuration the settings that there were not when it was written."""
     defaults = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
     try:
-        return {"start": None, "precision": "float32"} | config | {"recipe_settings": defaults | config["recipe_settings"]}
+        settings = {"recipe_settings": defaults | config["recipe_settings"]}
+        return {"start": None, "precision": "float32"} | config | settings
     except (TypeError, KeyError):  # the file of something else
         return None
 

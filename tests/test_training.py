@@ -247,7 +247,8 @@ def test_training_learns_the_planted_relation(tmp_path):
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, monkeypatch, recipe, precision):
     # What is compared: the last weights of `fewdata`, which stays near the identity here, the best ones of the third.
     monkeypatch.setattr(training, "last_is_as_good", lambda last, best, best_is_input: recipe == "fewdata")
-    experiment = with_recipe(recipe, dataset="tiny", n_train=12, n_updates=12, width=4, dropout=0.2, precision=precision)
+    experiment = with_recipe(recipe, dataset="tiny", n_train=12, n_updates=12, width=4, dropout=0.2,
+                             precision=precision)
     pairs = pair(size=64), pair(2, size=64)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     training.train(experiment, *pairs, straight, "data")
