@@ -92,7 +92,8 @@ def in_precision(model, precision):
         policy = {"dtype": policies[layer.name]} if layer.name in policies else {}  # not for subtractions and the like
         return layer.__class__.from_config(layer.get_config() | policy)
 
-    made = keras.models.clone_model(model, clone_function=copy)
+    plain = keras.Model(model.inputs, model.outputs, name=model.name)  # without what it was compiled with
+    made = keras.models.clone_model(plain, clone_function=copy)
     made.set_weights(model.get_weights())
     return made
 

@@ -36,7 +36,7 @@ def measured(tmp_path, monkeypatch, capsys):
 
 
 def test_each_damage_of_each_set_is_measured(measured, capsys):
-    assert "camera, 1,000 Mars tiles, on mars, is left out: it is not trained" in capsys.readouterr().out
+    assert "camera, 10,000 Mars tiles, on mars, is left out: it is not trained" in capsys.readouterr().out
     rows = {key: row for key, row in measured.items() if isinstance(row, dict) and "gain" in row}
     assert len(rows) == 4 * len(mismatch.SMALL)
     checking.check_result(camera.RESULT, measured)
@@ -52,7 +52,7 @@ def test_the_table_says_what_is_lost_and_the_lowest_gain(measured):
     block = tables.camera_block(measured)
     heads, _, *rows = block.split("\n\n")[0].splitlines()
     assert "Mars: camera, photographs" in heads
-    assert "1,000 Mars tiles" not in heads
+    assert "10,000 Mars tiles" not in heads
     assert len(rows) == len(mismatch.SMALL)
     less = -measured["mars, bicubic only, bicubic, as in training"]["gain"]["mean"]
     assert f"mars, camera, photographs: {less:+.2f} dB over" in block

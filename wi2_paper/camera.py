@@ -21,7 +21,7 @@ RESULT = Path("results") / "camera.json"
 PHOTO_CAMERA = "photo_camera_x4"
 # For each set, by what the table calls them: the network that knows bicubic only, and those for a camera.
 NETWORKS = {
-    "mars": {"bicubic only": "mars_sr_x4", "camera, 1,000 Mars tiles": MARS_CAMERA.name, "camera, photographs":
+    "mars": {"bicubic only": "mars_sr_x4", "camera, 10,000 Mars tiles": MARS_CAMERA.name, "camera, photographs":
              PHOTO_CAMERA},
     "photos": {"bicubic only": "photo_sr_x4", "camera, photographs": PHOTO_CAMERA},
 }
