@@ -92,7 +92,7 @@ def in_precision(model, precision):
         policy = {"dtype": policies[layer.name]} if layer.name in policies else {}  # not for subtractions and the like
         return layer.__class__.from_config(layer.get_config() | policy)
 
-    plain = keras.Model(model.inputs, model.outputs, name=model.name)  # without what it was compiled with
+    plain = keras.Model(model.input, model.output, name=model.name)  # without what it was compiled with
     made = keras.models.clone_model(plain, clone_function=copy)
     made.set_weights(model.get_weights())
     return made
