@@ -24,7 +24,7 @@ from download_module.degrade import task_of
 from download_module.disk import lock
 from inception2_module import backend, batches, hosts, muon, networkfile, networks, scores
 from inception2_module.backend import keras
-from inception2_module.experiments import Recipe, recipe_of
+from inception2_module.experiments import PRECISIONS, Recipe, recipe_of
 from inception2_module.fasternetwork import in_precision, learn_faster
 from inception2_module.known import read_log
 
@@ -379,7 +379,7 @@ def _with_new_fields(config):
     defaults = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
     try:
         settings = {"recipe_settings": defaults | config["recipe_settings"]}
-        return {"start": None, "precision": "float32"} | config | settings
+        return {"start": None, "precision": PRECISIONS[0]} | config | settings
     except (TypeError, KeyError):  # the file of something else
         return None
 

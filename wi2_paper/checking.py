@@ -14,6 +14,8 @@ import util
 from inception2_module import evaluation, experiments, scores
 
 TOLERANCE = 2e-5  # values and means are rounded, to five decimals or more
+# Settings that the oldest results do not have, and their values then.
+LATER = {"start": None, "precision": experiments.PRECISIONS[0]}
 TOLERANCE_OF_MSE = 1e-4  # dB; a mean of squared errors that come from rounded values
 
 
@@ -72,7 +74,7 @@ def check_card(path, card):
         for name, psnr in card["psnr"].items():
             _check_number(name, psnr, result["methods"][name]["psnr"], 0)
         for key in ("n_test", *(field.name for field in fields(experiments.Experiment))):
-            if card.get(key) != result.get(key):  # the oldest ones have no `start`
+            if card.get(key) != result.get(key):  # the oldest ones have none of `LATER`
                 raise _WrongError(f"its {key} is {card.get(key)!r}")
     except (_WrongError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:
         raise util.UserError(f"{path} was changed by hand or is older than its result ({error}): make it again with "
@@ -105,8 +107,8 @@ def _check_name(stem, result):
             raise _WrongError(f"its {key} is {result[key]!r}")
     here = {key: result[key] for key in ("dataset", "task")}
     trained_on = result.get("trained_on") or here
-    settings = {field.name: result[field.name] for field in fields(experiments.Experiment) if field.name != "start"}
-    settings |= trained_on | {"start": result.get("start")}
+    settings = {field.name: result[field.name] for field in fields(experiments.Experiment) if field.name not in LATER}
+    settings |= trained_on | {name: result.get(name) or default for name, default in LATER.items()}
     if None in [value for name, value in settings.items() if name != "start"]:  # of a .keras file of unknown origin
         return
     for field in fields(experiments.Experiment):

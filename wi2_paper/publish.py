@@ -66,7 +66,7 @@ def publish(name, experiment):
     licence, citation = CREDITS.get(experiment.dataset, (manifest["licence"], manifest["citation"]))
     return write({
         "name": name,
-        **{key: result.get(key) for key in (*asdict(experiment), "recipe_settings")},  # the oldest have no `start`
+        **{key: result.get(key) for key in (*asdict(experiment), "recipe_settings")},  # some the oldest have not
         "result": result_path.as_posix(), "git_commit": result["git_commit"],
         "data_licence": licence, "data_citation": citation, "data_id": result["data"]["data_id"],
         **psnr, "n_test": result["n_test"],
