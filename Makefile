@@ -38,7 +38,7 @@ app: $(VENV)/app/installed
 	$(PAGE) app.py
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-app: $(VENV)/app/installed $(VENV)/dev
 	$(PAGE) -m pytest tests/test_app_browser.py
