@@ -128,11 +128,11 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose=Tr
         another configuration, or the processes have different ones.
     """
     n_devices = len(keras.distribution.list_devices())
-    if hosts.part()[1] > 1 and experiment.batch_size % n_devices:
-        raise util.UserError(f"a batch of {experiment.batch_size} cannot be shared evenly by {n_devices} devices: give "
-                             "a multiple of their number, --batch-size")
     with contextlib.ExitStack() as stack:
         with hosts.together():
+            if hosts.part()[1] > 1 and experiment.batch_size % n_devices:
+                raise util.UserError(f"a batch of {experiment.batch_size} cannot be shared evenly by {n_devices} "
+                                     "devices: give a multiple of their number, --batch-size")
             if not hosts.is_first():
                 run_dir = stack.enter_context(tempfile.TemporaryDirectory())
             run_dir = Path(run_dir)
