@@ -76,8 +76,8 @@ def build_parser():
     train.add_argument("--width", type=even_int,
                        help=f"channels of the hidden layers (default {Experiment.width})")
     train.add_argument("--precision", choices=PRECISIONS,
-                       help="of the hidden layers while they learn; the result is float32. bfloat16 is faster on GPUs "
-                            f"and processors made for it, and a little worse (default {PRECISIONS[0]})")
+                       help="of the hidden layers while they learn; the result is float32. bfloat16 is faster where "
+                            f"the processor has it (default {PRECISIONS[0]})")
     train.add_argument("--seed", type=util.seed, default=Experiment.seed,
                        help="of weights, order and dropout (default %(default)s)")
     train.add_argument("--draw", type=util.seed, default=Experiment.draw,

@@ -114,8 +114,6 @@ RECIPES = {
 RECIPES["general"] = replace(
     RECIPES["fewdata"], learning_rate=5e-4, gray=0.25, weak_noise=2.0, left_out=0.6, picked=0.2,
 )
-
-
 PRECISIONS = ("float32", "bfloat16")
 
 

@@ -204,7 +204,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, choose):
             found = {
                 "collapsed": collapsed and "the network returns its input, but for rounding: its ReLUs have died, or "
                                            "it has not left the identity yet; if this stays, lower --learning-rate",
-                "dead": largest and _dead(largest, validation_tiles),
+                "dead": largest and _dead(largest, train_tiles),
             }
             for what, sentence in found.items():
                 if sentence and what not in warned:
@@ -309,12 +309,19 @@ def _validate(model, validation_tiles):
 
 
 def _dead(largest, tiles):
-    """Say in which layer most channels are 0 on all tiles, if it is the half of them or more; else an empty string."""
-    values = largest.predict_on_batch(tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH]))
+    """Say in which layer most channels are 0 on the first tiles, if it is half or more of them; else an empty string.
+
+    largest : what `networks.largest` returned
+    tiles : tileset.Tiles to train on: of validation tiles there may be one, too few to tell a dead channel by
+    """
+    degraded = tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH])
+    values = largest.predict_on_batch(degraded)
     parts = {name: float(np.mean(np.max(value, axis=0) <= 0)) for name, value in values.items()}
     name = max(parts, key=parts.get)
-    return f"{parts[name]:.0%} of the channels of {name} are 0 everywhere: their ReLUs have died, and training on " \
-           "brings none back; start again with a lower --learning-rate" if parts[name] >= 0.5 else ""
+    if parts[name] < 0.5:
+        return ""
+    return (f"{parts[name]:.0%} of the channels of {name} are 0 on all of {len(degraded)} training tiles: their ReLUs "
+            "have died, and training on brings none back; start again with a lower --learning-rate")
 
 
 def last_is_as_good(last, best, best_is_input):
