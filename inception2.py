@@ -290,7 +290,9 @@ def measure(name, described, run_dir, model, data, test_tiles, seen_tiles, ensem
     from inception2_module import backend, drawing, evaluation
 
     trained_path = run_dir / "trained.json"
-    unknown = dict.fromkeys(("seconds_train", "chosen_update", "device", "backend", "versions", "git_commit"))
+    unknown = dict.fromkeys((
+        "seconds_train", "chosen_update", "dead_channels", "device", "backend", "versions", "git_commit",
+    ))
     trained = util.read_json(trained_path) if trained_path.exists() else unknown
     if not isinstance(trained, dict):
         raise util.UserError(f"{trained_path} is damaged or was changed by hand: remove it, or train again")

@@ -98,8 +98,8 @@ def adapt(experiment, tiles, sides, run_dir, data_id):
     model = networks.blend([train(name, *sides, name, True) for name in weights], list(weights.values()))
     networkfile.save_model(model, model_path)
     util.write_json(trained_path, {
-        "seconds_train": round(sum(seconds), 1), "chosen_update": None, "blend": weights,
-        "gain_on_unseen": gains, **backend.describe(),
+        "seconds_train": round(sum(seconds), 1), "chosen_update": None, "dead_channels": None,
+        "blend": weights, "gain_on_unseen": gains, **backend.describe(),
     })
     return model
 

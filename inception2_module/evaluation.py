@@ -109,6 +109,11 @@ def has_collapsed(result):
     return (result["warning"] or "").startswith(COLLAPSED)
 
 
+def has_died(result):
+    """Whether a layer of the network of a result is mostly dead, as far as the result says."""
+    return (result.get("dead_channels") or 0) >= scores.DEAD
+
+
 def without_network(task, test, seen, cache_dir):
     """Measure all that needs no network; arguments as those of `evaluate`.
 

@@ -15,6 +15,7 @@ DATA_RANGE = 255
 PSNR_OF_EQUAL = 100.0
 # A network is shown data in units in which one deviation is this, about what photographs in 0..1 have.
 DEVIATION = 0.2
+DEAD = 0.5  # part of the channels of a layer that are 0 everywhere, from which on it is said
 FLOOR = 1e-5  # of a deviation, in 0..1 of the range of a set: what lies below is rounding
 
 

@@ -113,7 +113,8 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose=Tr
     run_dir : path
         That of process 0, where there are several (hosts.py). Gets config.json, checkpoint.npz (weights, optimizer,
         random state), best.npz (where the recipe chooses by validation), log.jsonl (update, loss, validation psnr,
-        seconds), tensorboard/ and, at the end, trained.json (seconds, machine, versions, commit) and model.keras.
+        seconds), tensorboard/ and, at the end, trained.json (seconds, dead channels, machine, versions, commit) and
+        model.keras.
     data_id : str, tells the data set's bytes apart; a checkpoint made with another one is refused
     choose : bool, whether the recipe may choose weights by the validation tiles; not where these are to be judged with
 
@@ -204,7 +205,7 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, choose):
             found = {
                 "collapsed": collapsed and "the network returns its input, but for rounding: its ReLUs have died, or "
                                            "it has not left the identity yet; if this stays, lower --learning-rate",
-                "dead": largest and _dead(largest, train_tiles),
+                "dead": largest and _warning_of_dead(*_dead_channels(largest, train_tiles), len(train_tiles)),
             }
             for what, sentence in found.items():
                 if sentence and what not in warned:
@@ -230,7 +231,10 @@ def _train(experiment, train_tiles, validation_tiles, run_dir, choose):
         described, n_processes = backend.describe(), hosts.part()[1]
         if n_processes > 1:
             described["device"] = f"{n_processes} times {described['device']}"
-        util.write_json(trained_path, {"seconds_train": seconds, "chosen_update": chosen} | described)
+        dead = largest and _dead_channels(networks.largest(model), train_tiles)[1]
+        util.write_json(trained_path, {
+            "seconds_train": seconds, "chosen_update": chosen, "dead_channels": dead, **described,
+        })
     return networkfile.load_model(model_path) if is_distributed else model  # one that other tiles can be put through
 
 
@@ -308,20 +312,23 @@ def _validate(model, validation_tiles):
     return psnr, scores.nearly_equal(restored, validation_tiles.degraded, kind)
 
 
-def _dead(largest, tiles):
-    """Say in which layer most channels are 0 on the first tiles, if it is half or more of them; else an empty string.
+def _dead_channels(largest, tiles):
+    """Return the layer with the largest part of channels that are 0 on the first tiles, and that part, 0..1.
 
     largest : what `networks.largest` returned
     tiles : tileset.Tiles to train on: of validation tiles there may be one, too few to tell a dead channel by
     """
-    degraded = tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH])
-    values = largest.predict_on_batch(degraded)
+    values = largest.predict_on_batch(tiles.kind.seen(tiles.degraded[:networkfile.PREDICT_BATCH]))
     parts = {name: float(np.mean(np.max(value, axis=0) <= 0)) for name, value in values.items()}
     name = max(parts, key=parts.get)
-    if parts[name] < 0.5:
+    return name, round(parts[name], 3)
+
+
+def _warning_of_dead(name, part, n_tiles):
+    if part < scores.DEAD:
         return ""
-    return (f"{parts[name]:.0%} of the channels of {name} are 0 on all of {len(degraded)} training tiles: their ReLUs "
-            "have died, and training on brings none back; start again with a lower --learning-rate")
+    return (f"{part:.0%} of the channels of {name} are 0 on all of {min(n_tiles, networkfile.PREDICT_BATCH)} training "
+            "tiles: their ReLUs have died, and training on brings none back; start again with a lower --learning-rate")
 
 
 def last_is_as_good(last, best, best_is_input):

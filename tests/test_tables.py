@@ -118,7 +118,7 @@ def test_without_results_there_is_no_number():
 
 def test_a_cell_is_the_mean_of_its_draws_with_an_interval_and_its_faults():
     loser = replace(FIRST, draw=1, seed=1)
-    results = {FIRST.name: result_of(FIRST), loser.name: result_of(loser, gain=0.25)}
+    results = {FIRST.name: result_of(FIRST), loser.name: result_of(loser, gain=0.25) | {"dead_channels": 0.75}}
     row = f"| mars | sr_x4 | fewdata | {tables.NETWORKS[tables.PAPER].title} |"
     head = "| data | task | recipe | network | n = 100 |\n|---|---|---|---|---|\n"
     assert tables.gains_block(results, tables.over_input) == f"{head}{row} +0.75 [+0.25, +1.25] |"
@@ -128,6 +128,8 @@ def test_a_cell_is_the_mean_of_its_draws_with_an_interval_and_its_faults():
     assert "not a published one: mars (a.zip)" in content
     assert "`paper` 6,000 / 100,000" in content
     assert "mars sr_x4, fewdata, Inception-Unet+SRCNN535, n = 100, draw 1: it is worse." in content
+    assert content.count("of the channels of a layer are dead") == 1
+    assert f"{loser.name}: 75% of the channels of a layer are dead." in content
 
 
 def test_a_branch_is_the_whole_network_over_the_one_without_it_and_has_its_row_before_it_is_run():

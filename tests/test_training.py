@@ -331,6 +331,7 @@ def test_dead_channels_are_said_during_training(tmp_path, capfd, monkeypatch):
         training.train(FEW, pair(size=64), pair(2, size=64), tmp_path / str(n_dead), "data")
         printed = "".join(capfd.readouterr())
         assert ("75% of the channels of unet_down1 are 0 on all of 6 training tiles" in printed) == said
+        assert util.read_json(tmp_path / str(n_dead) / "trained.json")["dead_channels"] == n_dead / 4
 
 
 def test_hidden_layers_learn_in_bfloat16_and_the_result_is_float32(tmp_path):

@@ -345,6 +345,10 @@ def remarks_block(results):
         f"n = {result['n_train']:,}, draw {result['draw']}: {result['warning']}."
         for result in found if result["warning"]
     ]
+    notes += [
+        f"{result['name']}: {result['dead_channels']:.0%} of the channels of a layer are dead."
+        for result in filter(evaluation.has_died, found)
+    ]
     quick = results.get(QUICK.name)
     if quick:
         best = quick["best_without_network"]
