@@ -47,6 +47,10 @@ NETWORKS = {
         "Inception-Unet, halved", "input + U-Net + local branch, both on features at half the sides",
         "networks.halved", 586_886, has_dropout=True, pace=1.35,
     ),
+    "residual_unet_quartered": Network(
+        "Residual U-Net, quartered", "input + U-Net of residual blocks on features at a quarter of the sides",
+        "networks.quartered", 1_007_427,
+    ),
     "edsr_8": Network(
         "EDSR, 8 blocks", "EDSR (Lim et al., 2017) at a quarter of the sides, 8 blocks", "baselines.edsr", 683_139,
         {"n_blocks": 8, "shuffles": (4,)}, pace=2.15, learning_rate=1e-3,
@@ -112,7 +116,7 @@ RECIPES = {
 # For thousands of photographs and networks that anyone may take: a gray image's noise is the same in all channels, most
 # images have little of it, of several damages some are not there, and some small images are made by leaving pixels out.
 RECIPES["general"] = replace(
-    RECIPES["fewdata"], learning_rate=5e-4, gray=0.25, weak_noise=2.0, left_out=0.75, picked=0.2,
+    RECIPES["fewdata"], learning_rate=5e-4, gray=0.25, weak_noise=2.0, left_out=0.6, picked=0.2,
 )
 PRECISIONS = ("float32", "bfloat16")
 

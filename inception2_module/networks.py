@@ -2,6 +2,7 @@
 
     Inception-Unet+SRCNN535  = x + UNet(x) + SRCNN535(x), 805,638 parameters at width 64: the paper's
     halved                   = x + enlarge(UNet(f)) + enlarge(f + local(f)), f: features at half the sides
+    quartered                = x + enlarge(f + UNet(f)), f: features at a quarter of the sides, residual blocks
 
 Everything here is `keras.layers`, so the same code runs on TensorFlow, JAX or PyTorch (KERAS_BACKEND).
 Shapes: N batch, H and W height and width (multiples of 16), C = 3 channels; values are floats, 0..1 in.
@@ -127,12 +128,12 @@ def largest(model):
 
     Returns
     -------
-    keras.Model, float32 (N, H, W, 3) -> {name: (N, channels)}; a channel that is 0 everywhere has died
+    keras.Model, float32 (N, H, W, 3) -> {name: (N, channels)}; a channel that is 0 everywhere has died. None for a
+        network without ReLUs
     """
-    return keras.Model(model.inputs, {
-        layer.name: ops.max(layer.output, axis=(1, 2)) for layer in model.layers
-        if isinstance(layer, layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu
-    })
+    found = {layer.name: ops.max(layer.output, axis=(1, 2)) for layer in model.layers
+             if isinstance(layer, layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu}
+    return keras.Model(model.inputs, found) if found else None
 
 
 def evened(model, scale=None):
@@ -206,6 +207,38 @@ def halved(x, width, last, dropout):
     enlarged = [layers.Conv2DTranspose(3, 6, strides=2, padding="same", name=f"{name}_out", **last)(branch)
                 for name, branch in (("local", local), ("unet", x))]             # (N, H, W, 3) each
     return [degraded, *enlarged]
+
+
+def quartered(x, width, last):
+    """A U-Net of residual blocks on features at a quarter of the sides, as in DRUNet (Zhang et al., TPAMI 2021).
+
+    A sixteenth of the arithmetic a layer, so that deep features see far and averages are wide, which noise needs. What
+    goes past the blocks is linear, and their leaky ReLUs cannot die. Differences to DRUNet: a quarter of the sides, one
+    width, two or four blocks a level instead of four, and the input is added to the output.
+    """
+    linear = layers.Conv2D(width, 12, strides=4, padding="same", name="linear")(x)
+    features, skips = linear, []
+    for depth in range(2):
+        features = _blocks(features, width, last, 2, f"down{depth}")
+        skips.append(features)                                                   # (N, H/4, W/4, width), H/8
+        features = layers.Conv2D(width, 2, strides=2, padding="same", name=f"shrink{depth}")(features)
+    features = _blocks(features, width, last, 2, "bottom")                       # (N, H/16, W/16, width)
+    for depth, n_blocks in ((1, 2), (0, 4)):
+        features = layers.Conv2DTranspose(width, 2, strides=2, padding="same", name=f"enlarge{depth}")(features)
+        features = layers.Add(name=f"skip{depth}")([features, skips[depth]])
+        features = _blocks(features, width, last, n_blocks, f"up{depth}")
+    features = layers.Add(name="features")([features, linear])
+    return [x, layers.Conv2DTranspose(3, 12, strides=4, padding="same", name="features_out", **last)(features)]
+
+
+def _blocks(x, width, last, n_blocks, name):
+    """Residual blocks: two convolutions with a leaky ReLU between them are added to (N, h, w, width)."""
+    for block in range(n_blocks):
+        y = layers.Conv2D(width, 3, padding="same", name=f"{name}_first{block}")(x)
+        y = layers.LeakyReLU(negative_slope=0.1, name=f"{name}_active{block}")(y)
+        y = layers.Conv2D(width, 3, padding="same", name=f"{name}_last{block}", **last)(y)
+        x = layers.Add(name=f"{name}_sum{block}")([x, y])
+    return x
 
 
 def _hidden(x, layer, filters, kernel, dropout, name, strides=1):
