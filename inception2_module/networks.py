@@ -15,6 +15,7 @@ import numpy as np
 import util
 from inception2_module import scores
 from inception2_module.backend import keras, layers, ops
+from inception2_module.baselines import residual_block
 from inception2_module.experiments import NETWORKS
 
 WINDOW = 33  # side of the square whose mean and deviation are the level and the scale of its middle
@@ -212,32 +213,28 @@ def halved(x, width, last, dropout):
 def quartered(x, width, last):
     """A U-Net of residual blocks on features at a quarter of the sides, as in DRUNet (Zhang et al., TPAMI 2021).
 
-    A sixteenth of the arithmetic a layer, so that deep features see far and averages are wide, which noise needs. What
-    goes past the blocks is linear, and their leaky ReLUs cannot die. Differences to DRUNet: a quarter of the sides, one
+    A sixteenth of the arithmetic a layer, and deep features see far. What goes past the blocks is linear, and their
+    leaky ReLUs cannot die. Differences to DRUNet: a quarter of the sides, one
     width, two or four blocks a level instead of four, and the input is added to the output.
     """
     linear = layers.Conv2D(width, 12, strides=4, padding="same", name="linear")(x)
     features, skips = linear, []
     for depth in range(2):
-        features = _blocks(features, width, last, 2, f"down{depth}")
+        features = _leaky_blocks(features, width, last, 2, f"down{depth}")
         skips.append(features)                                                   # (N, H/4, W/4, width), H/8
         features = layers.Conv2D(width, 2, strides=2, padding="same", name=f"shrink{depth}")(features)
-    features = _blocks(features, width, last, 2, "bottom")                       # (N, H/16, W/16, width)
+    features = _leaky_blocks(features, width, last, 2, "bottom")                       # (N, H/16, W/16, width)
     for depth, n_blocks in ((1, 2), (0, 4)):
         features = layers.Conv2DTranspose(width, 2, strides=2, padding="same", name=f"enlarge{depth}")(features)
         features = layers.Add(name=f"skip{depth}")([features, skips[depth]])
-        features = _blocks(features, width, last, n_blocks, f"up{depth}")
+        features = _leaky_blocks(features, width, last, n_blocks, f"up{depth}")
     features = layers.Add(name="features")([features, linear])
     return [x, layers.Conv2DTranspose(3, 12, strides=4, padding="same", name="features_out", **last)(features)]
 
 
-def _blocks(x, width, last, n_blocks, name):
-    """Residual blocks: two convolutions with a leaky ReLU between them are added to (N, h, w, width)."""
+def _leaky_blocks(x, width, last, n_blocks, name):
     for block in range(n_blocks):
-        y = layers.Conv2D(width, 3, padding="same", name=f"{name}_first{block}")(x)
-        y = layers.LeakyReLU(negative_slope=0.1, name=f"{name}_active{block}")(y)
-        y = layers.Conv2D(width, 3, padding="same", name=f"{name}_last{block}", **last)(y)
-        x = layers.Add(name=f"{name}_sum{block}")([x, y])
+        x = residual_block(x, width, last, f"{name}_block{block}", negative_slope=0.1)
     return x
 
 
