@@ -7,6 +7,8 @@ from dataclasses import fields
 import util
 from inception2_module.experiments import Experiment
 
+LONGEST_REACH = 256  # pixels that a network may see far: blocks.measure_reach finds no more
+
 
 def read_known(path, mend):
     """Read a card or a configuration: {} where there is none.
@@ -64,7 +66,7 @@ def _find_trouble(known):
     settings = known.get("recipe_settings")
     if settings is not None and settings["n_updates"] < 1:
         return "its recipe has no updates"
-    if "reach" in known and not 0 <= known["reach"] <= 192:  # what blocks.measure_reach can find
+    if "reach" in known and not 0 <= known["reach"] <= LONGEST_REACH:
         return f"its reach is {known['reach']!r}"
     if "onnx" in known and not isinstance(known["onnx"]["sha256"], str):
         return "it has no SHA-256 of its graph"

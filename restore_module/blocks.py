@@ -10,6 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
+import util
+from inception2_module.known import LONGEST_REACH
 from inception2_module.networkfile import SIZE_MULTIPLE  # blocks begin and end at multiples of it, too
 
 BLOCK = 1072  # longest side of a block: larger ones waste less on margins and take more memory
@@ -22,7 +24,7 @@ def reach_of(predict, known=None):
     return cache(lambda: known or measure_reach(predict))
 
 
-def measure_reach(predict, size=384, n_trials=3):
+def measure_reach(predict, n_trials=3):
     """Measure how far a network sees: changes of the input farther away than this leave an output as it is.
 
     Everything outside a square in the middle is replaced by other random values; the reach is where the output
@@ -31,25 +33,33 @@ def measure_reach(predict, size=384, n_trials=3):
     Parameters
     ----------
     predict : function, float32 (N, H, W, 3) in 0..1 -> float32 (N, H, W, 3)
-    size : int, side of the random images; half of it bounds what can be measured
     n_trials : int, pairs of random images; the largest reach counts
 
     Returns
     -------
-    int, pixels, rounded up to a multiple of `SIZE_MULTIPLE`
+    int, pixels, rounded up to a multiple of `SIZE_MULTIPLE`; more than `LONGEST_REACH` raises `util.UserError`
     """
+    for longest in (160, LONGEST_REACH):  # the images are as large as telling that needs: small ones do for most
+        reach = max(_changed_at(predict, longest + 2 * SIZE_MULTIPLE, trial) for trial in range(n_trials))
+        if reach <= longest:
+            return int(-(-reach // SIZE_MULTIPLE) * SIZE_MULTIPLE)
+    raise util.UserError(
+        f"the network sees farther than {LONGEST_REACH} pixels: an image of more than {BLOCK} pixels is restored block "
+        "by block and would show seams, cut it into smaller ones"
+    )
+
+
+def _changed_at(predict, half, trial):
+    """Return how far from the middle of an image of twice `half` a change of it still shows."""
     inner = SIZE_MULTIPLE  # half the side of the square that stays
-    middle = slice(size // 2 - inner, size // 2 + inner)
+    size, middle = 2 * half, slice(half - inner, half + inner)
     distance = np.maximum(*np.abs(np.indices((size, size)) - (size - 1) / 2)) - inner
-    reach = 0
-    for trial in range(n_trials):
-        first, second = np.random.default_rng(trial).random((2, 1, size, size, 3), np.float32)
-        # Only the middle differs: what changes outside it lies within reach of it.
-        second_outside = first.copy()
-        second_outside[:, middle, middle] = second[:, middle, middle]
-        changed = np.abs(predict(first) - predict(second_outside)).max(axis=(0, 3)) > 1e-4
-        reach = max(reach, distance[changed].max(initial=0))
-    return int(-(-reach // SIZE_MULTIPLE) * SIZE_MULTIPLE)
+    first, second = np.random.default_rng(trial).random((2, 1, size, size, 3), np.float32)
+    # Only the middle differs: what changes outside it lies within reach of it.
+    second_outside = first.copy()
+    second_outside[:, middle, middle] = second[:, middle, middle]
+    changed = np.abs(predict(first) - predict(second_outside)).max(axis=(0, 3)) > 1e-4
+    return distance[changed].max(initial=0)
 
 
 def plan_blocks(length, reach, block=BLOCK):

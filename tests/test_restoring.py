@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+import util
 from inception2_module import networkfile, networks
 from restore_module import blocks
 
@@ -100,13 +101,27 @@ def test_blocks_too_small_for_their_margins_are_refused():
 
 
 def test_reach_is_measured():
-    assert blocks.measure_reach(box_filter, size=128) == 16
-    assert blocks.measure_reach(lambda inputs: inputs, size=128) == 0
+    assert blocks.measure_reach(box_filter) == 16
+    assert blocks.measure_reach(lambda inputs: inputs) == 0
 
 
-def narrow_network(**options):
-    """The paper's network, narrow, with weights so large that far pixels count."""
-    model = networks.build_model(width=8, dropout=0.0, **options)
+@pytest.mark.parametrize("far", [96, 176, 256])
+def test_a_reach_of_more_than_the_first_images_can_tell_is_measured(far):
+    def mean_of_rows(inputs):
+        sums = np.pad(inputs, ((0, 0), (far + 1, far), (0, 0), (0, 0))).cumsum(axis=1, dtype=np.float64)
+        return (sums[:, 2 * far + 1 :] - sums[:, : -2 * far - 1]) / (2 * far + 1)
+
+    assert blocks.measure_reach(mean_of_rows) == far
+
+
+def test_a_network_that_sees_all_is_refused_rather_than_cut_short():
+    with pytest.raises(util.UserError, match="sees farther than 256 pixels"):
+        blocks.measure_reach(lambda inputs: inputs + 100 * inputs.mean(axis=(1, 2), keepdims=True))
+
+
+def narrow_network(name="inception_unet_srcnn535", **options):
+    """A network, narrow, with weights so large that far pixels count."""
+    model = networks.build_model(name, width=8, dropout=0.0, **options)
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(0, 1.5 / np.sqrt(np.prod(w.shape[:-1])), w.shape) for w in model.get_weights()])
     return lambda inputs: np.asarray(model.predict_on_batch(inputs))
@@ -129,6 +144,15 @@ def test_the_network_shows_no_seam(network, size):
     reach = blocks.measure_reach(network)
     output = restore(network, image, reach=reach, block=320)
     assert np.abs(output - whole(network, image)).max() < 1 / 255
+
+
+@pytest.mark.slow
+def test_the_network_that_sees_farthest_shows_no_seam():
+    network = narrow_network("residual_unet_quartered")
+    reach = blocks.measure_reach(network)
+    assert 160 < reach <= 224  # by hand: 199 pixels and what strides round
+    image = random_image((480, 1100))
+    assert np.abs(restore(network, image, reach=reach, block=640) - whole(network, image)).max() < 1 / 255
 
 
 @pytest.mark.slow
