@@ -21,8 +21,6 @@ from PIL import Image
 
 import util
 
-# Of correlated noise, pixels. A Bayer pattern interpolated bilinearly makes noise as alike as 0.5 (green) and 0.8 do.
-SPREADS = (0.3, 1.2)
 BICUBIC, LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
 DEFAULT_TASKS = ("sr_x4", "sr_x8", "noise_s64")
 PAIRS = "pairs"  # the task of a user's own pairs, whose inputs nobody here can make
@@ -73,20 +71,9 @@ def upscale(image, scale, resample=BICUBIC):
     return resize(image, height * scale, width * scale, resample)
 
 
-def add_noise(image, sigma, rng, low=0, high=255, spread=0.0):
-    """Add N(0, sigma) to every pixel and channel; clip to low..high, round integers.
-
-    spread : float, pixels: the noise is blurred with a Gaussian of this deviation, and still has the deviation sigma
-    """
-    noise = rng.normal(0, sigma, image.shape)
-    if spread:
-        from scipy.ndimage import gaussian_filter
-
-        point = np.zeros((33, 33))
-        point[16, 16] = 1
-        kept = np.sqrt((gaussian_filter(point, spread) ** 2).sum())  # of the deviation
-        noise = gaussian_filter(noise, (spread, spread, 0), mode="wrap") / kept
-    return _like(image, np.clip(image + noise, low, high))
+def add_noise(image, sigma, rng, low=0, high=255):
+    """Add N(0, sigma) to every pixel and channel; clip to low..high, round integers."""
+    return _like(image, np.clip(image + rng.normal(0, sigma, image.shape), low, high))
 
 
 def add_photon_noise(image, photons, rng, low=0, high=255):
@@ -290,7 +277,7 @@ def _read_step(text, name):
     raise util.UserError(f"{text!r} is not a step of a task: join these with +, N a number or a range a..b: {forms}")
 
 
-def degrade(target, task, rng, low=0, high=255, power=1, picked=0, correlated=0):
+def degrade(target, task, rng, low=0, high=255, power=1, picked=0):
     """Make the network's input from its target.
 
     Parameters
@@ -301,9 +288,6 @@ def degrade(target, task, rng, low=0, high=255, power=1, picked=0, correlated=0)
     low, high : float, the range to which noise is clipped
     power : float >= 1, of the uniform number by which a range of noise is drawn: more than 1 for weak noise more often
     picked : float in 0..1, how often `pick` shrinks instead of `downscale`
-    correlated : float in 0..1, how often the noise of an image that was not shrunk is alike in neighbouring pixels, as
-        that of a camera, which makes the colours of each pixel from its neighbours' too; its spread is drawn from
-        `SPREADS`
 
     Returns
     -------
@@ -328,9 +312,6 @@ def degrade(target, task, rng, low=0, high=255, power=1, picked=0, correlated=0)
             image = blur(image, smallest, radius=2)
         elif kind == LUMA:
             image = to_luma(image)
-        elif kind == "noise" and scale == 1 and correlated and rng.random() < correlated:
-            sigma = _draw(kind, smallest, largest, rng, power)
-            image = add_noise(image, sigma, rng, low, high, rng.uniform(*SPREADS))
         else:
             image = KINDS[kind].apply(image, _draw(kind, smallest, largest, rng, power), rng, low, high)
     return _enlarged(image, scale, height, width)

@@ -34,7 +34,6 @@ def draw_batch(tiles, update, experiment, recipe, part=(0, 1)):
         weak_noise : how often a range of noise is drawn from near its lower end, see degrade's `power`
         left_out : for a task of several steps, how often each of them but a change of size is left out
         picked : for a task of several steps, how often the small image is made by leaving pixels out
-        correlated : how often the noise of a crop is alike in neighbouring pixels, see degrade
     part : (int, int), which of how many equal parts, see hosts.part
 
     Returns
@@ -68,8 +67,7 @@ def draw_batch(tiles, update, experiment, recipe, part=(0, 1)):
             target = to_luma(tile[0])[..., :1] if is_gray else np.ascontiguousarray(tile[0])
             task = _leave_out(experiment.task, recipe.left_out, rng) if recipe.left_out else experiment.task
             picked = recipe.picked if "+" in experiment.task else 0
-            tile = [target, degrade(target, task, rng, tiles.kind.low, tiles.kind.high, recipe.weak_noise, picked,
-                                    recipe.correlated)]
+            tile = [target, degrade(target, task, rng, tiles.kind.low, tiles.kind.high, recipe.weak_noise, picked)]
             if is_gray:
                 tile = [array.repeat(3, axis=-1) for array in tile]
         batch.append(tile)

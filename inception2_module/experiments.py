@@ -101,7 +101,6 @@ class Recipe:
     weak_noise: float = 1.0
     left_out: float = 0.0
     picked: float = 0.0
-    correlated: float = 0.0
 
 
 RECIPES = {
@@ -118,7 +117,6 @@ RECIPES = {
 # images have little of it, of several damages some are not there, and some small images are made by leaving pixels out.
 RECIPES["general"] = replace(
     RECIPES["fewdata"], learning_rate=5e-4, gray=0.25, weak_noise=2.0, left_out=0.6, picked=0.2,
-    correlated=0.3,
 )
 PRECISIONS = ("float32", "bfloat16")
 

@@ -281,29 +281,6 @@ def test_pixels_are_left_out_as_often_as_is_asked():
     assert sum((one == degrade(image, "sr_x4", None)).all() for one in inputs) == pytest.approx(150, abs=20)
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.4, 1.2])
-def test_noise_may_be_alike_in_neighbouring_pixels(spread):
-    gray = np.full((256, 256, 3), 128.0, np.float32)
-    noise = add_noise(gray, 10, np.random.default_rng(0), spread=spread) - 128
-    assert noise.std() == pytest.approx(10, rel=0.03)
-    likeness = [np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1],
-                np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]]
-    expected = {0.0: 0.0, 0.4: 0.08, 1.2: 0.84}[spread]  # exp(-1 / (4 spread^2)), but for its sampling
-    assert likeness == pytest.approx([expected, 0], abs=0.03)
-
-
-def test_correlated_noise_is_drawn_as_often_as_is_asked_and_at_full_size_only():
-    gray = np.full((32, 32, 3), 128, np.uint8)
-    for task, share in (("noise_s20", 0.4), ("sr_x4+noise_s20", 0.0)):
-        inputs = [degrade(gray, task, np.random.default_rng(seed), correlated=0.4) for seed in range(200)]
-        plain = [degrade(gray, task, np.random.default_rng(seed)) for seed in range(200)]
-        alike = [np.corrcoef(one[:, :-1].ravel(), one[:, 1:].ravel())[0, 1] > 0.1 for one in inputs]
-        if share:
-            assert 200 * share * 0.6 < sum(alike) < 200 * share * 1.1  # the least spreads hardly show
-        else:
-            assert all((one == other).all() for one, other in zip(inputs, plain, strict=True))
-
-
 def test_upscale_restores_the_size():
     assert upscale(np.zeros((16, 32, 3), np.uint8), 8).shape == (128, 256, 3)
 
