@@ -182,16 +182,26 @@ def look_at_pixels(path, size, input_path=None, keep_in=None, n_bytes=0):
         reason = f"with holes or transparent pixels in every {size}x{size} of it"
     else:
         reason = "of one colour" if all_equal(pixels, pixels[:1, :1]) else None
-    shown = pixels[..., :1] if all_equal(pixels, pixels[..., :1]) else pixels  # gray may be stored as RGB
-    digest = hashlib.sha256(f"{shown.shape} {shown.dtype}".encode())
-    for content in (shown, missing):
-        if content is not None:
-            digest.update(np.ascontiguousarray(content))
-    digest = digest.hexdigest()
+    digest = _digest(pixels, missing)
     kept = None
     if keep_in and degraded is None and missing is None and reason is None and pixels.nbytes <= n_bytes:
         kept = _keep(pixels, keep_in / f"{digest}-{channels}.npy")
     return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift, scale, kept)
+
+
+def _digest(pixels, missing):
+    """Digest of what an image shows, the same for gray stored as RGB, for another sample type and with opaque alpha."""
+    shown = pixels[..., :1] if all_equal(pixels, pixels[..., :1]) else pixels
+    if shown.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            shown = shown.astype(np.float32) + np.float32(0)  # which makes 0 of -0
+    parts = [shown]
+    if missing is not None and missing.any():
+        parts = [np.where(missing[..., None], 0, shown), missing]
+    digest = hashlib.sha256(f"{shown.shape} {shown.dtype}".encode())
+    for part in parts:
+        digest.update(np.ascontiguousarray(part))
+    return digest.hexdigest()
 
 
 def _keep(pixels, path):

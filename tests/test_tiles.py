@@ -372,6 +372,36 @@ def test_the_same_picture_in_another_format_is_the_same_picture(tmp_path, datase
     assert manifest["counts"]["train"]["skipped"] == {"identical to another": 2}
 
 
+@pytest.mark.parametrize("kind", ["opaque alpha", "under alpha", "another type", "another precision"])
+@pytest.mark.parametrize("dataset", ["one folder", "two folders"])
+def test_the_same_picture_is_told_whatever_its_samples(tmp_path, dataset, kind):
+    test = tmp_path / ("a" if dataset == "one folder" else "b")
+    for folder in {tmp_path / "a", test}:
+        folder.mkdir()
+    for i in range(8):
+        image = noise(140, 150, i)
+        alpha = np.full((140, 150, 1), 255, np.uint8)
+        if kind == "under alpha":
+            alpha[:4] = 0
+            write(tmp_path / "a" / f"{i}.png", np.concatenate([image, alpha], axis=-1))
+            image[:4] = 7
+        if kind.endswith("alpha"):
+            if kind == "opaque alpha":
+                write(tmp_path / "a" / f"{i}.png", image)
+            write(test / f"copy{i}.png", np.concatenate([image, alpha], axis=-1))
+            continue
+        here, there = (np.int16, np.float32) if kind == "another type" else (np.float32, np.float64)
+        values = image[..., 0] / (1 if kind == "another type" else 255)
+        tifffile.imwrite(tmp_path / "a" / f"{i}.tif", values.astype(here), metadata=None)
+        np.save(test / f"copy{i}.npy", values.astype(there))
+    if dataset == "two folders":
+        with pytest.raises(util.UserError, match="are the same image"):
+            make(tmp_path, datasets.own_images(tmp_path / "a", test))
+        return
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 40, 10)
+    assert manifest["counts"]["train"]["skipped"] == {"identical to another": 8}
+
+
 # Values deeper than 8 bits, one channel, holes ----------------------------------------------------------------------
 
 
