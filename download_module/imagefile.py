@@ -119,12 +119,14 @@ class Picture:
         height, width = (side * scale for side in self.pixels.shape[:2])
         if max(height, width) > MAX_SIDE.get(self.format, np.inf):
             raise ImageError(f"{width}x{height} pixels are more than a {self.format} file can hold: convert it to PNG")
-        alpha, holes = self.alpha, self.holes
+        alpha, holes, notes = self.alpha, self.holes, [*self.notes]
         if scale != 1:
+            notes += [f"what {name} says of the size of its pixels is not written"
+                      for name in sorted(self.metadata.get("stale", ()))]
             alpha = None if alpha is None else _enlarge(alpha, scale)
             holes = None if holes is None else holes.repeat(scale, axis=0).repeat(scale, axis=1)
         pixels = np.zeros((height, width, self.pixels.shape[2]), self.pixels.dtype)
-        return replace(self, pixels=pixels, alpha=alpha, holes=holes, scale=self.scale * scale, notes=[*self.notes])
+        return replace(self, pixels=pixels, alpha=alpha, holes=holes, scale=self.scale * scale, notes=notes)
 
     def samples(self, rows=slice(None)):
         """Return (h, w, S) as the file holds them: `pixels` with its holes, and alpha as the last channel."""

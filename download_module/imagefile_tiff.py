@@ -30,6 +30,11 @@ MAX_PACKING = 4096  # how many bytes no byte of these stands for
 GEO_KEYS, RASTER_TYPE, POINT = 34735, 1025, 2
 GDAL_NODATA = 42113
 IFDS = (34665, 34853)  # EXIF, GPS
+DESCRIPTION, RPC = 270, 50844
+# Where microscopes' programs say what the pages of a file are, and how large a pixel is: by tag, or in the
+# description. ImageJ's has the unit of the resolution alone, which is scaled.
+LAYOUT = {50838: "ImageJ", 50839: "ImageJ", 34412: "LSM", 33628: "STK", 33629: "STK", 33630: "STK", 33631: "STK",
+          34361: "FluoView", 34362: "FluoView", 51123: "Micro-Manager"}
 # How the samples lie in the file: the writer says that anew. Pointers to other directories do not survive either.
 STRUCTURE = {
     254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 282, 283, 284, 288, 289,
@@ -69,6 +74,10 @@ def read_tiff(path, page_number=None):
             "compression": None if page.compression == 1 else "zlib",
             "tags": _tags(tif, page), "ifds": _ifds(tif, page, notes), "resolution": _resolution(page),
         }
+        if page_number is not None and (names := {name for tag in metadata["tags"] if (name := _layout(*tag))}):
+            metadata["tags"] = [tag for tag in metadata["tags"] if not _layout(*tag)]
+            notes.append(f"what {' and '.join(sorted(names))} says of its pages (axes, calibration) is not written")
+        metadata["stale"] = {name for tag in metadata["tags"] if (name := _layout(*tag)) and name != "ImageJ"}
         facts = {"format": "TIFF", "metadata": metadata, "notes": notes, "orientation": _value(page, 274, 1)}
         if _is_plain(page):
             samples, n_colours = _decode(tif, page), N_COLOURS[page.photometric]
@@ -114,12 +123,17 @@ def write_tiff(path, picture, page=0, n_pages=1):
         options |= {"compression": metadata["compression"], "predictor": samples.dtype.kind in "iu" or None}
     is_point = _is_point(metadata["tags"], order)
     tags = [(code, kind, count, _scaled(code, data, order, picture.scale, is_point), True)
-            for code, kind, count, data in metadata["tags"]]
+            for code, kind, count, data in metadata["tags"]
+            if picture.scale == 1 or _layout(code, kind, count, data) in (None, "ImageJ")]
+    resolution = metadata["resolution"]
+    if resolution and picture.scale != 1 and any(_layout(*tag) == "ImageJ" for tag in metadata["tags"]):
+        pairs = [(n * picture.scale, of) for n, of in resolution["resolution"]]
+        resolution = resolution | {"resolution": tuple(pairs)}
     large = metadata["bigtiff"] or samples.nbytes * n_pages > 2**32 - 2**25
     ifds = {} if large or n_pages > 1 else metadata["ifds"]
     tifffile.imwrite(
         path, samples, photometric=metadata["photometric"], byteorder=order, metadata=None, software=False,
-        bigtiff=large and not page, append=page > 0, extratags=tags, **metadata["resolution"], **options,
+        bigtiff=large and not page, append=page > 0, extratags=tags, **resolution, **options,
     )
     if ifds:
         _add_ifds(path, ifds, order)
@@ -136,6 +150,9 @@ def _with_channel_moved(samples, here, there):
 def _check(tif, page, page_number):
     """Refuse what is not one plain picture, or declares more than the file can hold."""
     n_pixels = int(page.imagewidth) * int(page.imagelength)  # damaged, either may be a tuple, and its product gigabytes
+    if any(other.subfiletype & 5 == 4 for other in itertools.islice(tif.pages, 1, None)):
+        raise ImageError("has a mask of what is valid in a page of its own: save it as alpha, or as a no-data value",
+                         "with a mask in a page of its own")
     if page_number is None and any(not other.subfiletype & 5 for other in itertools.islice(tif.pages, 1, None)):
         raise ImageError(f"has {len(_full_pages(tif))} pages: add --pages, or save the one that you want as a file of "
                          "its own", "of several pages (see --pages)")
@@ -319,6 +336,14 @@ def _tags(tif, page):
     return tags
 
 
+def _layout(code, _kind, _count, data):
+    """The program whose layout of pages and size of pixels a tag tells, or None."""
+    if code == DESCRIPTION:
+        is_ome = data.rstrip(b"\0\r\n ").endswith(b"OME>")
+        return "OME" if is_ome else "ImageJ" if data.startswith(b"ImageJ=") else None
+    return LAYOUT.get(code)
+
+
 def _resolution(page):
     """Arguments of tifffile.imwrite for pixels per unit."""
     x, y = (_value(page, code, None) for code in (282, 283))
@@ -338,8 +363,8 @@ def _is_point(tags, byteorder):
 
 
 def _scaled(code, data, byteorder, scale, is_point):
-    """The bytes of a tag for a picture enlarged by `scale`: GeoTIFF tags count in pixels."""
-    if scale == 1 or code not in (33550, 33922, 34264):
+    """The bytes of a tag for a picture enlarged by `scale`: tags of places count in pixels."""
+    if scale == 1 or code not in (33550, 33922, 34264, RPC):
         return data
     values = np.frombuffer(data, byteorder + "f8").copy()
     shift = (scale - 1) / 2 if is_point else 0  # where the middle of the first pixel comes to lie
@@ -347,6 +372,9 @@ def _scaled(code, data, byteorder, scale, is_point):
         values[:2] /= scale
     elif code == 33922:  # ModelTiepoint: pixel i, j, k and its place x, y, z
         values.reshape(-1, 6)[:, :2] = values.reshape(-1, 6)[:, :2] * scale + shift
+    elif code == RPC:  # after two errors the offsets of line and sample, of three coordinates, the scales of the former
+        values[2:4] = values[2:4] * scale + (scale - 1) / 2  # of middles
+        values[7:9] *= scale
     else:  # ModelTransformation: 4x4 from pixels to places
         matrix = values.reshape(4, 4)
         matrix[:, :2] /= scale

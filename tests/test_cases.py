@@ -295,6 +295,57 @@ def test_a_stack_is_restored_page_by_page_where_asked(tmp_path, capsys):
     assert large.shape == (5, 256, 256)
 
 
+@pytest.mark.parametrize("suffix", ["a.tif", "a.ome.tif"])
+def test_stacks_of_microscopes_programs_come_back_page_by_page(tmp_path, suffix, capsys):
+    pages = np.stack([gray() // (k + 1) for k in range(3)])
+    is_ome = suffix == "a.ome.tif"
+    axes = {"axes": "ZYX"} | ({} if is_ome else {"unit": "um"})
+    tifffile.imwrite(tmp_path / suffix, pages, photometric="minisblack", imagej=not is_ome, ome=is_ome, metadata=axes)
+    large = restored(tmp_path / suffix, tmp_path / "large", pages=True, enlarge=True)
+    assert f"what {'OME' if is_ome else 'ImageJ'} says of its pages (axes, calibration) is not written" in \
+        "".join(capsys.readouterr())
+    with tifffile.TiffFile(large) as tif:
+        assert [page.shape for page in tif.pages] == [(256, 256)] * 3
+        assert not tif.is_ome and not tif.is_imagej
+    same = tifffile.imread(restored(tmp_path / suffix, tmp_path / "same", pages=True))
+    np.testing.assert_array_equal(same, pages)
+
+
+def test_the_size_of_a_pixel_is_scaled_or_said_to_be_lost(tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "a.tif", gray(), imagej=True, resolution=(10, 10), metadata={"unit": "um"})
+    with tifffile.TiffFile(restored(tmp_path / "a.tif", tmp_path / "out", enlarge=True)) as tif:
+        assert tif.imagej_metadata["unit"] == "um"
+        assert tif.pages[0].tags["XResolution"].value == (40, 1)
+    tifffile.imwrite(tmp_path / "b.ome.tif", gray(), ome=True, metadata={"axes": "YX", "PhysicalSizeX": 0.1})
+    with tifffile.TiffFile(restored(tmp_path / "b.ome.tif", tmp_path / "out")) as tif:
+        assert tif.is_ome
+    capsys.readouterr()
+    with tifffile.TiffFile(restored(tmp_path / "b.ome.tif", tmp_path / "large", enlarge=True)) as tif:
+        assert not tif.is_ome
+    assert "what OME says of the size of its pixels is not written" in "".join(capsys.readouterr())
+
+
+def test_rational_polynomials_count_in_the_pixels_of_the_output(tmp_path):
+    values = np.arange(92.0)
+    tifffile.imwrite(tmp_path / "a.tif", gray(), metadata=None, extratags=[(50844, 12, 92, values.tobytes(), True)])
+    with tifffile.TiffFile(restored(tmp_path / "a.tif", tmp_path / "out", enlarge=True)) as tif:
+        found = np.array(tif.pages[0].tags[50844].value)
+    assert found[2:4].tolist() == [2 * 4 + 1.5, 3 * 4 + 1.5]
+    assert found[7:9].tolist() == [7 * 4, 8 * 4]
+    found[[2, 3, 7, 8]] = values[[2, 3, 7, 8]]
+    assert (found == values).all()
+
+
+def test_a_mask_in_a_page_of_its_own_is_refused_rather_than_dropped(tmp_path, capsys):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(gray(), metadata=None)
+        writer.write(gray() > 9, metadata=None, subfiletype=4)
+    for pages in (False, True):
+        with pytest.raises(util.UserError):
+            restored(tmp_path / "a.tif", tmp_path / "out", pages=pages)
+        assert "has a mask of what is valid in a page of its own: save the mask as alpha" in capsys.readouterr().err
+
+
 def test_a_page_that_cannot_be_read_leaves_no_half_file(tmp_path):
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as writer:
