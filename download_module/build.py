@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from download_module import disk, split, tiles, workers
 from download_module.degrade import DEFAULT_TASKS, task_of
-from download_module.imagefile import split_page
+from download_module.imagefile import describe_fill, split_page
 from download_module.manifest import check_manifest, digest_folder
 from util import UserError, check_writable, read_json, sha256_of, write_json
 
-SHOWN = 10  # pairs that are not aligned
+SHOWN = 10  # images of which something is said
 FORMAT = 1  # raise it when the same seed gives other tiles: sets of another format are made anew
 FARTHEST = 1  # pixels that an input may lie beside its target
 KEPT, KEPT_BYTES = ".decoded", 2_000_000_000  # folder of images that were looked at, until they are cut, and its size
@@ -324,6 +324,7 @@ def _manifest(name, sources, wish, listing, sides, made):
         "listing_sha256": listing,
         **({} if sources.is_known or sources.test else {"exceptions": split.exceptions_of(*sides.values())}),
         **({"shifted": _shifted(sides, roots), "input_scale": _input_scale(sides)} if sources.inputs else {}),
+        **({"filled": filled} if (filled := _filled(sides, roots)) else {}),
         "tiles": {
             key: [
                 {**_source(path, roots[key]), "y": y, "x": x, "rotation": rotation}
@@ -341,6 +342,15 @@ def _shifted(sides, roots):
         {**_source(path, roots[key]), "y": one.shift[0], "x": one.shift[1]}
         for key, side in sides.items() for path, one in zip(side.paths, side.looks, strict=True)
         if one.shift is not None and max(map(abs, one.shift)) > FARTHEST
+    ]
+
+
+def _filled(sides, roots):
+    """The images that are cut and in which a value seems to stand for none."""
+    return [
+        {**_source(path, roots[key]), "value": one.fill[0], "share": one.fill[1]}
+        for key, side in sides.items() for path, one, n in zip(side.paths, side.looks, side.capacities, strict=True)
+        if n and one.fill
     ]
 
 
@@ -396,6 +406,10 @@ def describe(manifest, folder):
                      "align the pair")
     if len(manifest.get("shifted", ())) > SHOWN:
         lines.append(f"and {len(manifest['shifted']) - SHOWN} pairs more, see its manifest.json")
+    for one in manifest.get("filled", ())[:SHOWN]:
+        lines.append(f"{one['source']}: {describe_fill(one['value'], one['share'])}")
+    if len(manifest.get("filled", ())) > SHOWN:
+        lines.append(f"and {len(manifest['filled']) - SHOWN} images more of that kind, see its manifest.json")
     for key, c in counts.items():
         if c["skipped"]:
             reasons = ", ".join(f"{n} {reason}" for reason, n in c["skipped"].items())

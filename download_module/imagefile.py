@@ -33,6 +33,7 @@ FORMAT_OF_SUFFIX = {
 }
 MAX_SIDE = {"JPEG": 65535, "WEBP": 16383}  # what these formats can hold
 TAIL, MARGIN = 0.1, 0.1  # of `robust_range`: percent of the values, part of the range
+FAR = 2  # of `find_fill`
 N_SAMPLED = 1_000_000  # values of which percentiles are taken
 
 
@@ -421,6 +422,8 @@ def picture_of(samples, n_colours, value_range=None, has_alpha=None, hole_value=
         ranges = [robust_range(pixels[..., group], None if missing is None else missing[..., group])
                   for group in _groups(n_colours, n_channels)]
         picture.low, picture.high = ranges[0] if len(ranges) == 1 else zip(*ranges, strict=True)
+        if found := find_fill(pixels, missing):
+            picture.notes.append(describe_fill(*found))
     if picture.holes is not None:
         for i, channel in enumerate(np.moveaxis(pixels, -1, 0)):
             if picture.holes[..., i].any():
@@ -484,6 +487,35 @@ def robust_range(values, missing=None):
         return min(ends), max(ends)
     margin = (high - low) * MARGIN
     return max(min(ends), 2 * float(low - margin)), min(max(ends), 2 * float(high + margin))
+
+
+def find_fill(values, missing=None):
+    """Find what may stand for "no value" without saying so, as -32768 in elevations: (value, part of the values).
+
+    That is a lowest or a highest value which `TAIL` percent or more have and from which all others lie farther than
+    `FAR` times their own range; None where there is no such value.
+
+    Parameters
+    ----------
+    values : array (H, W, C)
+    missing : bool array (H, W, C), optional
+        What does not count.
+    """
+    valid = values[np.isfinite(values) if missing is None else np.isfinite(values) & ~missing]
+    for end in (valid.min(), valid.max()) if valid.size else ():
+        others = valid[valid != end]
+        share = 1 - others.size / valid.size
+        if not others.size or share < TAIL / 100:
+            continue
+        low, high = sorted((float(others.min()), float(others.max())))
+        if 0 < FAR * (high - low) < max(low - float(end), float(end) - high):
+            return float(end), share
+    return None
+
+
+def describe_fill(value, share):
+    return (f"{100 * share:.2g}% of its values are {value:g}, far from all others, and taken for values: if they mean "
+            "that there is none, make them NaN, or name them as no-data in the TIFF")
 
 
 def _fill(values, holes):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from download_module.degrade import to_luma, upscale
-from download_module.imagefile import read_picture, robust_range, split_page, to_cut
+from download_module.imagefile import find_fill, read_picture, robust_range, split_page, to_cut
 from download_module.workers import results
 from util import ImageError, UserError, replacing, sha256_of
 
@@ -55,6 +55,7 @@ class Look:
     n_free: int | None = None  # positions without a hole; None: all
     shift: tuple | None = None  # of an input to its target, (y, x) in pixels
     scale: int = 1  # how many times as large as its input
+    fill: tuple | None = None  # (value, part of the values), see imagefile.find_fill
     kept: Path | None = None  # the decoded image as a .npy file, so that it need not be decoded again
 
 
@@ -175,8 +176,10 @@ def look_at_pixels(path, size, input_path=None, keep_in=None, n_bytes=0):
         return Look(reason=error.reason)
     shift = None if degraded is None else find_shift(pixels, degraded)
     height, width, channels = pixels.shape
-    low, high = (0.0, 255.0) if pixels.dtype == np.uint8 else robust_range(
-        pixels, None if missing is None else np.broadcast_to(missing[..., None], pixels.shape))
+    (low, high), fill = (0.0, 255.0), None
+    if pixels.dtype != np.uint8:
+        absent = None if missing is None else np.broadcast_to(missing[..., None], pixels.shape)
+        (low, high), fill = robust_range(pixels, absent), find_fill(pixels, absent)
     n_free = None if missing is None or min(height, width) < size else len(free_positions(missing, size))
     if n_free == 0:
         reason = f"with holes or transparent pixels in every {size}x{size} of it"
@@ -186,7 +189,7 @@ def look_at_pixels(path, size, input_path=None, keep_in=None, n_bytes=0):
     kept = None
     if keep_in and degraded is None and missing is None and reason is None and pixels.nbytes <= n_bytes:
         kept = _keep(pixels, keep_in / f"{digest}-{channels}.npy")
-    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift, scale, kept)
+    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift, scale, fill, kept)
 
 
 def _digest(pixels, missing):

@@ -336,6 +336,19 @@ def test_rational_polynomials_count_in_the_pixels_of_the_output(tmp_path):
     assert (found == values).all()
 
 
+@pytest.mark.parametrize(("dtype", "value", "is_said"), [
+    (np.int16, -32768, True), (np.uint16, 65535, True), (np.float32, 1e20, True), (np.float32, -9999, True),
+    (np.int16, 0, False), (np.float32, np.nan, False),
+])
+def test_a_value_that_may_stand_for_none_is_said(tmp_path, capsys, dtype, value, is_said):
+    heights = gray().astype(dtype) * 2 + 100
+    heights[3:9, 20:40] = value
+    np.save(tmp_path / "a.npy", heights)
+    restored(tmp_path / "a.npy", tmp_path / "out")
+    said = f"2.9% of its values are {value:g}, far from all others, and taken for values: if they mean that there is"
+    assert (said in "".join(capsys.readouterr())) == is_said
+
+
 def test_a_mask_in_a_page_of_its_own_is_refused_rather_than_dropped(tmp_path, capsys):
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(gray(), metadata=None)
@@ -343,7 +356,7 @@ def test_a_mask_in_a_page_of_its_own_is_refused_rather_than_dropped(tmp_path, ca
     for pages in (False, True):
         with pytest.raises(util.UserError):
             restored(tmp_path / "a.tif", tmp_path / "out", pages=pages)
-        assert "has a mask of what is valid in a page of its own: save the mask as alpha" in capsys.readouterr().err
+        assert "has a mask of what is valid in a page of its own: save it as alpha" in capsys.readouterr().err
 
 
 def test_a_page_that_cannot_be_read_leaves_no_half_file(tmp_path):

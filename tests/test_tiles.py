@@ -402,6 +402,20 @@ def test_the_same_picture_is_told_whatever_its_samples(tmp_path, dataset, kind):
     assert manifest["counts"]["train"]["skipped"] == {"identical to another": 8}
 
 
+def test_a_value_that_may_stand_for_none_is_said_of_a_set(tmp_path):
+    (tmp_path / "a").mkdir()
+    for i in range(14):
+        heights = noise(140, 150, i)[..., 0].astype(np.int16)
+        if i:
+            heights[:7] = -32768
+        np.save(tmp_path / "a" / f"{i:02}.npy", heights)
+    manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 40, 10)
+    lines = [line for line in build.describe(manifest, tmp_path) if "are -32768, far" in line]
+    assert len(lines) == 10
+    assert "01.npy: 5% of its values are -32768, far from all others" in "".join(lines)
+    assert "and 3 images more of that kind, see its manifest.json" in build.describe(manifest, tmp_path)
+
+
 # Values deeper than 8 bits, one channel, holes ----------------------------------------------------------------------
 
 
