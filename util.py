@@ -264,6 +264,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **{"allow_abbrev": False} | options)
+        # What argparse takes for a value and not for an option: by itself it does not know -1e3.
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)
 
     def error(self, message):
         raise UserError(f"{message} (see --help)")
@@ -405,13 +407,13 @@ def list_images(directory, skip=None, on_error=None):
     Raises
     ------
     UserError
-        When there is no such folder or it holds no image.
+        When there is no such folder or it holds no image, as far as all of it may be read.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory} is not a folder: check the path")
     entered = {_identity(skip)} - {_identity(directory)} if skip and Path(skip).is_dir() else set()
-    paths, folders, links = [], [directory], []
+    paths, folders, links, n_unread = [], [directory], [], 0
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)  # so that a folder goes by its own name, not a link's
         try:
@@ -424,6 +426,7 @@ def list_images(directory, skip=None, on_error=None):
             if on_error is None:
                 raise UserError(sentence) from error
             on_error(sentence)
+            n_unread += 1
             continue
         for entry in entries:
             path = folder / entry.name
@@ -436,7 +439,7 @@ def list_images(directory, skip=None, on_error=None):
                     paths.append(path)
                 else:
                     say(f"{path} is no file, or a link to nowhere: passed over", sys.stderr)
-    if not paths:
+    if not paths and not n_unread:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"{directory} holds no image ({known}): check the path")
     return sorted(paths)

@@ -56,6 +56,7 @@ class Look:
     shift: tuple | None = None  # of an input to its target, (y, x) in pixels
     scale: int = 1  # how many times as large as its input
     fill: tuple | None = None  # (value, part of the values), see imagefile.find_fill
+    sentence: str | None = None  # what is wrong and what to do, of an image that cannot be read
     kept: Path | None = None  # the decoded image as a .npy file, so that it need not be decoded again
 
 
@@ -107,7 +108,11 @@ def look_at_header(path, _size, _input_path):
 def read_source(path):
     """Read an image, or a page of one, for cutting: see `imagefile.to_cut`."""
     path, page = split_page(path)
-    return to_cut(read_picture(path, page=page))
+    picture = read_picture(path, page=page)
+    try:
+        return to_cut(picture)
+    except ImageError as error:
+        raise ImageError(f"{path} {error}", error.reason) from error
 
 
 def read_pair(path, input_path=None):
@@ -173,7 +178,7 @@ def look_at_pixels(path, size, input_path=None, keep_in=None, n_bytes=0):
     try:
         pixels, degraded, missing, scale = read_pair(path, input_path)
     except ImageError as error:
-        return Look(reason=error.reason)
+        return Look(reason=error.reason, sentence=str(error))
     shift = None if degraded is None else find_shift(pixels, degraded)
     height, width, channels = pixels.shape
     (low, high), fill = (0.0, 255.0), None
@@ -189,7 +194,8 @@ def look_at_pixels(path, size, input_path=None, keep_in=None, n_bytes=0):
     kept = None
     if keep_in and degraded is None and missing is None and reason is None and pixels.nbytes <= n_bytes:
         kept = _keep(pixels, keep_in / f"{digest}-{channels}.npy")
-    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift, scale, fill, kept)
+    return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift, scale, fill,
+                kept=kept)
 
 
 def _digest(pixels, missing):
@@ -311,11 +317,12 @@ def hold_out(side, size=TILE_SIZE, before=None):
     files, usable, before = [split_page(path)[0] for path in side.paths], _digests(side), before or {}
     if len(usable) < 2:
         skipped = f" ({side.describe_skipped()})" if side.skipped else ""
+        first = next((f"; {one.sentence}" for one in side.looks if one.sentence), "")
         raise UserError(
             f"{len(usable)} image of at least {size}x{size} was found and two are needed, one of them for the test, "
             f"that can be read and show more than one colour{skipped}: add images"
             f"{', or cut a large one into two files' * bool(usable)}"
-            f"{', or cut smaller tiles with --tile' * any('smaller' in reason for reason in side.skipped)}"
+            f"{', or cut smaller tiles with --tile' * any(map(_is_too_small, side.skipped))}{first}"
         )
     test = {file for file, digest in usable.items() if before.get(digest, _side_of(digest)) == "test"}
     lowest, *_, highest = sorted(usable, key=usable.get)
@@ -327,6 +334,11 @@ def hold_out(side, size=TILE_SIZE, before=None):
     train.skipped = side.skipped
     train.inputs = held.inputs = side.inputs
     return train, held
+
+
+def _is_too_small(reason):
+    """Whether an image that is skipped for this reason may be cut into smaller tiles."""
+    return reason.startswith(("smaller", "with holes"))
 
 
 def exceptions_of(train, test):

@@ -46,9 +46,9 @@ def find_images(inputs, out_dir, on_error):
     found = {}
     for name in map(str, inputs):
         path = Path(name)
-        if path.is_dir():
+        if _is_seen(path.is_dir):
             found |= {p: p.relative_to(path) for p in util.list_images(path, out_dir, on_error)}
-        elif not path.exists() and (matches := _glob(path)):
+        elif not _is_seen(path.exists) and (matches := _glob(path)):
             out = Path(out_dir).resolve()
             found |= {match: Path(match.name) for match in matches if not match.resolve().is_relative_to(out)}
         else:
@@ -59,15 +59,23 @@ def find_images(inputs, out_dir, on_error):
     return list(found.items())
 
 
+def _is_seen(question):
+    """Ask Path.exists or Path.is_dir: in a folder that may not be entered nothing is seen, and they raise."""
+    try:
+        return question()
+    except PermissionError:
+        return False
+
+
 def _glob(pattern):
     """Return the sorted files that a pattern means, for shells that leave that to the program.
 
     A folder that is there is meant itself, whatever brackets its name holds.
     """
     start, parts = Path(pattern.anchor), list(pattern.relative_to(pattern.anchor).parts)
-    while parts and (start / parts[0]).is_dir():
+    while parts and _is_seen((start / parts[0]).is_dir):
         start /= parts.pop(0)
-    return sorted(p for p in start.glob("/".join(parts)) if p.is_file() and not p.name.startswith("._"))
+    return sorted(p for p in start.glob("/".join(parts)) if _is_seen(p.is_file) and not p.name.startswith("._"))
 
 
 def restore_files(inputs, out_dir, load, task, options, reach=None, scheduler=None):
@@ -97,10 +105,11 @@ def restore_files(inputs, out_dir, load, task, options, reach=None, scheduler=No
     if options.trust_path and len(images) > 1:
         raise util.UserError(f"--trust takes one image at a time and these are {len(images)}")
     util.check_writable(out_dir)
-    missing = [f"{path} does not exist: check the path" for path, _ in images if not path.exists()]
-    for sentence in [*unread, *missing]:
+    missing = [path for path, _ in images if not _is_seen(path.exists)]
+    for sentence in [*unread, *(f"{path} does not exist, or its folder may not be entered: check the path"
+                                for path in missing)]:
         util.say(sentence, sys.stderr)
-    n_failed, there = len(missing), [(path, name) for path, name in images if path.exists()]
+    n_failed, there = len(missing), [(path, name) for path, name in images if path not in missing]
     jobs = [(path, Path(out_dir) / name) for path, name in there]
     if there and scheduler:
         jobs = [tuple(path.absolute() for path in job) for job in jobs]

@@ -260,8 +260,9 @@ def sharpness(image, scale):
     gray = gray[:height, :width]
     once, twice = (upscale(downscale(gray, s), s) for s in (scale, 2 * scale))
     inner = slice(MARGIN, -MARGIN)
-    fine, coarse = (np.square(a - b)[inner, inner].mean() for a, b in ((gray, once), (once, twice)))
-    return max(fine - ROUNDING, 0) / coarse if coarse > DETAIL else np.nan
+    with np.errstate(over="ignore", invalid="ignore"):  # a hot pixel of 1e30 makes it nan
+        fine, coarse = (np.square(a - b)[inner, inner].mean() for a, b in ((gray, once), (once, twice)))
+        return max(fine - ROUNDING, 0) / coarse if coarse > DETAIL else np.nan
 
 
 def middle(picture, step=1):

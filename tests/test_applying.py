@@ -1,3 +1,4 @@
+import errno
 import os
 
 import numpy as np
@@ -106,6 +107,32 @@ def test_10000_files_are_listed_at_once(tmp_path):
     """No name is compared with all others: the number of comparisons is that of the names."""
     paths = [tmp_path / f"{i}.png" for i in range(10_000)]
     assert len(files.find_images(paths, tmp_path / "out", None)) == 10_000
+
+
+def test_what_may_not_be_looked_at_does_not_keep_the_others_from_being_restored(tmp_path, monkeypatch, capsys):
+    for name in ("a.png", "closed/b.png", "shut/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name)
+    look, scan = os.stat, os.scandir
+
+    def stat(path, *arguments, **options):  # by hand, because root may look everywhere
+        if str(path).endswith("closed/b.png"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, *arguments, **options)
+
+    def scandir(folder="."):
+        if str(folder).endswith("shut"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(util.UserError, match="1 folders could not be read and 1 of 2 images could not be restored"):
+        restore([tmp_path / "a.png", tmp_path / "closed" / "b.png", tmp_path / "shut"], tmp_path / "out")
+    errors = capsys.readouterr().err
+    assert "b.png does not exist, or its folder may not be entered: check the path" in errors
+    assert "shut may not be read: change its permissions" in errors
+    assert (tmp_path / "out" / "a.png").exists()
 
 
 def test_a_folder_that_may_not_be_read_is_an_error_at_the_end(tmp_path, monkeypatch, capsys):

@@ -336,6 +336,14 @@ def test_rational_polynomials_count_in_the_pixels_of_the_output(tmp_path):
     assert (found == values).all()
 
 
+def test_a_hot_pixel_of_1e30_is_no_warning_of_numpy(tmp_path, recwarn):
+    heat = gray().astype(np.float32)
+    heat[50, 50] = 1e30
+    np.save(tmp_path / "a.npy", heat)
+    restored(tmp_path / "a.npy", tmp_path / "out", enlarge=True)
+    assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
+
+
 @pytest.mark.parametrize(("dtype", "value", "is_said"), [
     (np.int16, -32768, True), (np.uint16, 65535, True), (np.float32, 1e20, True), (np.float32, -9999, True),
     (np.int16, 0, False), (np.float32, np.nan, False),

@@ -130,6 +130,6 @@ def test_one_missing_image_is_said_and_the_others_are_restored(workplace, capsys
     arguments = ["restore", "no.png", "a.png", "--weights", NAMES[0]]
     assert util.run_cli(lambda: inception2.main(arguments)) == 2
     errors = capsys.readouterr().err
-    assert "no.png does not exist: check the path\n" in errors
+    assert "no.png does not exist, or its folder may not be entered: check the path\n" in errors
     assert "1 of 2 images could not be restored" in errors
     assert (workplace / "outputs" / "a.png").exists()

@@ -402,6 +402,22 @@ def test_the_same_picture_is_told_whatever_its_samples(tmp_path, dataset, kind):
     assert manifest["counts"]["train"]["skipped"] == {"identical to another": 8}
 
 
+def test_where_no_image_can_be_cut_the_first_ones_own_advice_is_given(tmp_path):
+    (tmp_path / "a").mkdir()
+    for i in range(3):
+        tifffile.imwrite(tmp_path / "a" / f"{i}.tif", noise(140, 150, i)[..., [0, 1, 2, 0]].astype(np.uint16),
+                         metadata=None, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(util.UserError, match=r"of 4 channels.*: add images; .*\.tif has 4 channels: save the one, or"):
+        make(tmp_path, datasets.own_images(tmp_path / "a"), 40, 10)
+    heights = np.ones((3, 140, 150), np.float32)
+    heights[:, 60:80, 60:90] = np.nan
+    (tmp_path / "b").mkdir()
+    for i, values in enumerate(heights):
+        np.save(tmp_path / "b" / f"{i}.npy", values * np.arange(150, dtype=np.float32) + i)
+    with pytest.raises(util.UserError, match=r"with holes .*, or cut smaller tiles with --tile"):
+        make(tmp_path, datasets.own_images(tmp_path / "b"), 40, 10)
+
+
 def test_a_value_that_may_stand_for_none_is_said_of_a_set(tmp_path):
     (tmp_path / "a").mkdir()
     for i in range(14):
@@ -412,7 +428,7 @@ def test_a_value_that_may_stand_for_none_is_said_of_a_set(tmp_path):
     manifest, _ = make(tmp_path, datasets.own_images(tmp_path / "a"), 40, 10)
     lines = [line for line in build.describe(manifest, tmp_path) if "are -32768, far" in line]
     assert len(lines) == 10
-    assert "01.npy: 5% of its values are -32768, far from all others" in "".join(lines)
+    assert all(".npy: 5% of its values are -32768, far from all others" in line for line in lines)
     assert "and 3 images more of that kind, see its manifest.json" in build.describe(manifest, tmp_path)
 
 

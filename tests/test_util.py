@@ -274,3 +274,12 @@ def test_a_closed_pipe_ends_quietly():
     command = f"{sys.executable} -c 'import util; util.sys.exit(util.run_cli(lambda: print(\"x\" * 99999)))' | true"
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert done.stderr == ""
+
+
+def test_negative_numbers_with_an_exponent_are_values():
+    parser = util.Parser()
+    parser.add_argument("--range", type=util.finite, nargs=2)
+    for low in ("-1e3", "-1.5E-2", "-.5", "-7"):
+        assert parser.parse_args(["--range", low, "4095"]).range == [float(low), 4095]
+    with pytest.raises(util.UserError, match="expected 2 arguments"):
+        parser.parse_args(["--range", "-e3", "1"])
