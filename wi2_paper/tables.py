@@ -449,10 +449,10 @@ def damage_block(results):
     heads = ["PSNR, dB", "data", "tiles", "input", *CLASSICAL.values(), "network",
              "network over the best of the others"]
     return _table(heads, rows, n_labels=3) + (
-        f"\n\n- {NETWORKS[BETTER].title}, recipe fewdata; for a camera {MARS_CAMERA.recipe}, on Mars with "
-        f"{NETWORKS[MARS_CAMERA.model].title}; one draw. The Wiener filter and Richardson-Lucy are told the point "
-        "spread and the mirrored edges of the tiles, as the degradation makes them, and their settings are chosen on "
-        "tiles that the run may look at; the learned filters and the network learn from these."
+        f"\n\n- {NETWORKS[BETTER].title}, recipe fewdata, for a camera {MARS_CAMERA.recipe}; "
+        "one draw. The Wiener filter and Richardson-Lucy are told the point spread and the mirrored edges of the "
+        "tiles, as the degradation makes them, and their settings are chosen on tiles that the run may look at; the "
+        "learned filters and the network learn from these."
     )
 
 
