@@ -413,7 +413,7 @@ def list_images(directory, skip=None, on_error=None):
     if not directory.is_dir():
         raise UserError(f"{directory} is not a folder: check the path")
     entered = {_identity(skip)} - {_identity(directory)} if skip and Path(skip).is_dir() else set()
-    paths, folders, links, n_unread = [], [directory], [], 0
+    paths, folders, links, is_all_read = [], [directory], [], True
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)  # so that a folder goes by its own name, not a link's
         try:
@@ -426,7 +426,7 @@ def list_images(directory, skip=None, on_error=None):
             if on_error is None:
                 raise UserError(sentence) from error
             on_error(sentence)
-            n_unread += 1
+            is_all_read = False
             continue
         for entry in entries:
             path = folder / entry.name
@@ -439,7 +439,7 @@ def list_images(directory, skip=None, on_error=None):
                     paths.append(path)
                 else:
                     say(f"{path} is no file, or a link to nowhere: passed over", sys.stderr)
-    if not paths and not n_unread:
+    if not paths and is_all_read:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"{directory} holds no image ({known}): check the path")
     return sorted(paths)

@@ -33,7 +33,7 @@ FORMAT_OF_SUFFIX = {
 }
 MAX_SIDE = {"JPEG": 65535, "WEBP": 16383}  # what these formats can hold
 TAIL, MARGIN = 0.1, 0.1  # of `robust_range`: percent of the values, part of the range
-FAR = 2  # of `find_fill`
+FAR = 2  # times the range of the other values, see `find_fill`
 N_SAMPLED = 1_000_000  # values of which percentiles are taken
 
 
@@ -469,7 +469,7 @@ def robust_range(values, missing=None):
     missing : bool array (H, W, C), optional
         What does not count. Where nothing is left the range is 0..0.
     """
-    step = max(1, int((values.shape[0] * values.shape[1] / N_SAMPLED) ** 0.5))
+    step = _step(values)
     ends, sampled = [], []
     for i, channel in enumerate(np.moveaxis(values, -1, 0)):
         few = channel[::step, ::step]
@@ -493,7 +493,7 @@ def find_fill(values, missing=None):
     """Find what may stand for "no value" without saying so, as -32768 in elevations: (value, part of the values).
 
     That is a lowest or a highest value which `TAIL` percent or more have and from which all others lie farther than
-    `FAR` times their own range; None where there is no such value.
+    `FAR` times their own range; None where there is no such value. Of large images `N_SAMPLED` pixels are looked at.
 
     Parameters
     ----------
@@ -501,7 +501,9 @@ def find_fill(values, missing=None):
     missing : bool array (H, W, C), optional
         What does not count.
     """
-    valid = values[np.isfinite(values) if missing is None else np.isfinite(values) & ~missing]
+    step = _step(values)
+    few = values[::step, ::step]
+    valid = few[np.isfinite(few) if missing is None else np.isfinite(few) & ~missing[::step, ::step]]
     for end in (valid.min(), valid.max()) if valid.size else ():
         others = valid[valid != end]
         share = 1 - others.size / valid.size
@@ -513,7 +515,13 @@ def find_fill(values, missing=None):
     return None
 
 
+def _step(values):
+    """Every how many rows and columns of (H, W, C) are looked at where `N_SAMPLED` pixels tell enough."""
+    return max(1, int((values.shape[0] * values.shape[1] / N_SAMPLED) ** 0.5))
+
+
 def describe_fill(value, share):
+    """Return what to say of an image in which `find_fill` found a value, a float, in a part of the values, 0..1."""
     return (f"{100 * share:.2g}% of its values are {value:g}, far from all others, and taken for values: if they mean "
             "that there is none, make them NaN, or name them as no-data in the TIFF")
 

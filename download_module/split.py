@@ -193,7 +193,7 @@ def look_at_pixels(path, size, input_path=None, keep_in=None, n_bytes=0):
     digest = _digest(pixels, missing)
     kept = None
     if keep_in and degraded is None and missing is None and reason is None and pixels.nbytes <= n_bytes:
-        kept = _keep(pixels, keep_in / f"{digest}-{channels}.npy")
+        kept = _keep(pixels, keep_in / f"{digest}-{channels}-{pixels.dtype}.npy")
     return Look(height, width, reason, digest, pixels.dtype.name, channels, low, high, n_free, shift, scale, fill,
                 kept=kept)
 

@@ -20,7 +20,7 @@ def edsr(x, width, last, n_blocks, shuffles):
     degraded = x
     x = features = _conv(x, width, 3 * UNSHUFFLE, strides=UNSHUFFLE)              # (N, H/4, W/4, width)
     for block in range(n_blocks):
-        x = residual_block(x, width, last, f"block{block}")
+        x = _residual_block(x, width, last, f"block{block}")
     x = layers.Add()([features, _conv(x, width)])
     if shuffles == (UNSHUFFLE,):
         return [degraded, layers.Conv2DTranspose(3, 3 * UNSHUFFLE, UNSHUFFLE, padding="same", name="edsr_out",
@@ -30,10 +30,9 @@ def edsr(x, width, last, n_blocks, shuffles):
     return [degraded, layers.Conv2D(3, 3, padding="same", name="edsr_out", **last)(x)]
 
 
-def residual_block(x, width, last, name, negative_slope=0.0):
-    """The input plus two convolutions with a (leaky) ReLU between them: (N, h, w, width) -> the same shape."""
-    y = _conv(x, width)
-    y = layers.LeakyReLU(negative_slope)(y) if negative_slope else layers.ReLU()(y)
+def _residual_block(x, width, last, name):
+    """The input plus two convolutions with a ReLU between them: (N, h, w, width) -> the same shape."""
+    y = layers.ReLU()(_conv(x, width))
     return layers.Add()([x, layers.Conv2D(width, 3, padding="same", name=f"{name}_last", **last)(y)])
 
 

@@ -47,10 +47,6 @@ NETWORKS = {
         "Inception-Unet, halved", "input + U-Net + local branch, both on features at half the sides",
         "networks.halved", 586_886, has_dropout=True, pace=1.35,
     ),
-    "residual_unet_quartered": Network(
-        "Residual U-Net, quartered", "input + U-Net of residual blocks on features at a quarter of the sides",
-        "networks.quartered", 1_007_427,
-    ),
     "edsr_8": Network(
         "EDSR, 8 blocks", "EDSR (Lim et al., 2017) at a quarter of the sides, 8 blocks", "baselines.edsr", 683_139,
         {"n_blocks": 8, "shuffles": (4,)}, pace=2.15, learning_rate=1e-3,

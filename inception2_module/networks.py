@@ -2,7 +2,6 @@
 
     Inception-Unet+SRCNN535  = x + UNet(x) + SRCNN535(x), 805,638 parameters at width 64: the paper's
     halved                   = x + enlarge(UNet(f)) + enlarge(f + local(f)), f: features at half the sides
-    quartered                = x + enlarge(f + UNet(f)), f: features at a quarter of the sides, residual blocks
 
 Everything here is `keras.layers`, so the same code runs on TensorFlow, JAX or PyTorch (KERAS_BACKEND).
 Shapes: N batch, H and W height and width (multiples of 16), C = 3 channels; values are floats, 0..1 in.
@@ -15,7 +14,6 @@ import numpy as np
 import util
 from inception2_module import scores
 from inception2_module.backend import keras, layers, ops
-from inception2_module.baselines import residual_block
 from inception2_module.experiments import NETWORKS
 
 WINDOW = 33  # side of the square whose mean and deviation are the level and the scale of its middle
@@ -129,12 +127,12 @@ def largest(model):
 
     Returns
     -------
-    keras.Model, float32 (N, H, W, 3) -> {name: (N, channels)}; a channel that is 0 everywhere has died. None for a
-        network without ReLUs
+    keras.Model, float32 (N, H, W, 3) -> {name: (N, channels)}; a channel that is 0 everywhere has died
     """
-    found = {layer.name: ops.max(layer.output, axis=(1, 2)) for layer in model.layers
-             if isinstance(layer, layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu}
-    return keras.Model(model.inputs, found) if found else None
+    return keras.Model(model.inputs, {
+        layer.name: ops.max(layer.output, axis=(1, 2)) for layer in model.layers
+        if isinstance(layer, layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu
+    })
 
 
 def evened(model, scale=None):
@@ -208,34 +206,6 @@ def halved(x, width, last, dropout):
     enlarged = [layers.Conv2DTranspose(3, 6, strides=2, padding="same", name=f"{name}_out", **last)(branch)
                 for name, branch in (("local", local), ("unet", x))]             # (N, H, W, 3) each
     return [degraded, *enlarged]
-
-
-def quartered(x, width, last):
-    """A U-Net of residual blocks on features at a quarter of the sides, as in DRUNet (Zhang et al., TPAMI 2021).
-
-    A sixteenth of the arithmetic a layer, and deep features see far. What goes past the blocks is linear, and their
-    leaky ReLUs cannot die. Differences to DRUNet: a quarter of the sides, one
-    width, two or four blocks a level instead of four, and the input is added to the output.
-    """
-    linear = layers.Conv2D(width, 12, strides=4, padding="same", name="linear")(x)
-    features, skips = linear, []
-    for depth in range(2):
-        features = _leaky_blocks(features, width, last, 2, f"down{depth}")
-        skips.append(features)                                                   # (N, H/4, W/4, width), H/8
-        features = layers.Conv2D(width, 2, strides=2, padding="same", name=f"shrink{depth}")(features)
-    features = _leaky_blocks(features, width, last, 2, "bottom")                       # (N, H/16, W/16, width)
-    for depth, n_blocks in ((1, 2), (0, 4)):
-        features = layers.Conv2DTranspose(width, 2, strides=2, padding="same", name=f"enlarge{depth}")(features)
-        features = layers.Add(name=f"skip{depth}")([features, skips[depth]])
-        features = _leaky_blocks(features, width, last, n_blocks, f"up{depth}")
-    features = layers.Add(name="features")([features, linear])
-    return [x, layers.Conv2DTranspose(3, 12, strides=4, padding="same", name="features_out", **last)(features)]
-
-
-def _leaky_blocks(x, width, last, n_blocks, name):
-    for block in range(n_blocks):
-        x = residual_block(x, width, last, f"{name}_block{block}", negative_slope=0.1)
-    return x
 
 
 def _hidden(x, layer, filters, kernel, dropout, name, strides=1):

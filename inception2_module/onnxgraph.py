@@ -88,8 +88,6 @@ def _translate(graph, layer, inputs, is_strided):
             return graph.add("Concat", inputs, name, axis=1)
         case layers.ReLU():
             return graph.add("Relu", inputs, name)
-        case layers.LeakyReLU():
-            return graph.add("LeakyRelu", inputs, name, alpha=float(layer.negative_slope))
         case layers.Dropout():
             return inputs[0]
         case layers.MaxPooling2D():

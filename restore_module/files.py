@@ -105,11 +105,12 @@ def restore_files(inputs, out_dir, load, task, options, reach=None, scheduler=No
     if options.trust_path and len(images) > 1:
         raise util.UserError(f"--trust takes one image at a time and these are {len(images)}")
     util.check_writable(out_dir)
-    missing = [path for path, _ in images if not _is_seen(path.exists)]
+    there = [(path, name) for path, name in images if _is_seen(path.exists)]
+    missing = set(images) - set(there)
     for sentence in [*unread, *(f"{path} does not exist, or its folder may not be entered: check the path"
-                                for path in missing)]:
+                                for path, _ in sorted(missing))]:
         util.say(sentence, sys.stderr)
-    n_failed, there = len(missing), [(path, name) for path, name in images if path not in missing]
+    n_failed = len(missing)
     jobs = [(path, Path(out_dir) / name) for path, name in there]
     if there and scheduler:
         jobs = [tuple(path.absolute() for path in job) for job in jobs]

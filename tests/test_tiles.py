@@ -402,6 +402,16 @@ def test_the_same_picture_is_told_whatever_its_samples(tmp_path, dataset, kind):
     assert manifest["counts"]["train"]["skipped"] == {"identical to another": 8}
 
 
+def test_equal_pictures_of_two_types_are_kept_apart_until_they_are_cut(tmp_path):
+    values = noise(140, 150, 1)[..., 0] / 255
+    for dtype in (np.float32, np.float64):
+        np.save(tmp_path / f"{dtype.__name__}.npy", values.astype(dtype))
+    looks = [split.look_at_pixels(tmp_path / name, 128, keep_in=tmp_path / "kept", n_bytes=10**9)
+             for name in ("float32.npy", "float64.npy")]
+    assert looks[0].pixels == looks[1].pixels
+    assert [np.load(one.kept).dtype for one in looks] == [np.float32, np.float64]
+
+
 def test_where_no_image_can_be_cut_the_first_ones_own_advice_is_given(tmp_path):
     (tmp_path / "a").mkdir()
     for i in range(3):

@@ -334,12 +334,6 @@ def test_dead_channels_are_said_during_training(tmp_path, capfd, monkeypatch):
         assert util.read_json(tmp_path / str(n_dead) / "trained.json")["dead_channels"] == n_dead / 4
 
 
-def test_a_network_without_relus_has_no_dead_channels(tmp_path):
-    leaky = replace(FEW, model="residual_unet_quartered")
-    training.train(leaky, pair(size=64), pair(2, size=64), tmp_path / "leaky", "data")
-    assert util.read_json(tmp_path / "leaky" / "trained.json")["dead_channels"] is None
-
-
 def test_hidden_layers_learn_in_bfloat16_and_the_result_is_float32(tmp_path):
     experiment = replace(TINY, n_updates=60, precision="bfloat16", width=8, dropout=0.0)
     model = training.build(experiment)
