@@ -45,6 +45,13 @@ def test_new_rows_are_added_and_what_follows_from_them_follows(result):
     assert new["methods"]["linear"] == row
 
 
+def test_a_network_of_another_set_is_beside_filters_of_the_tiles_that_it_was_evaluated_with(result):
+    few = {"trained_on": {"dataset": "photos", "task": "sr_x4"}, "n_train": 10_000, "draw": 0, "n_seen": 3}
+    new = remeasure.remeasure({**result, **few})
+    of_three = remeasure.remeasure({**result, "n_train": 3, "draw": 0})
+    assert new["methods"] == of_three["methods"] != remeasure.remeasure(result)["methods"]
+
+
 def test_twice_changes_nothing(result):
     remeasure.main([])
     once = Path("results/old.json").read_text()

@@ -79,7 +79,7 @@ def _draw(result):
     trained_on = result.get("trained_on", {})
     if all(trained_on.get(key, result[key]) == result[key] for key in ("dataset", "task")):
         return result["n_train"], result["draw"]
-    return Experiment.n_train, 0
+    return result.get("n_seen", Experiment.n_train), 0
 
 
 @lru_cache(maxsize=1)
