@@ -7,6 +7,7 @@ from conftest import write_dataset
 
 import util
 from inception2_module.experiments import ABLATION, NETWORKS, Experiment
+from wi2_paper import matrix as matrix_of
 from wi2_paper import tables, unseen
 from wi2_paper.matrix import BETTER, equal_seconds, matrix
 
@@ -71,3 +72,17 @@ def test_each_network_of_the_literature_is_measured_at_each_rate(workplace, monk
     assert sorted(measured) == sorted(
         [model, rate] for model in equal_seconds() if NETWORKS[model].learning_rate for rate in unseen.RATES
     )
+
+
+def test_each_length_is_measured_at_each_of_its_rates(tiny, monkeypatch):
+    short = [replace(one, n_train=4, n_updates=n, width=4) for n, one in enumerate(matrix_of.LENGTHS[:2], 2)]
+    for module in (unseen, matrix_of):
+        monkeypatch.setattr(module, "LENGTHS", short)
+    unseen.main(["lengths"])
+    measured = util.read_json(Path("results/lengths.json"))
+    assert list(measured) == [experiment.name for experiment in short]
+    rows = tables.lengths_block(measured).splitlines()[2:4]
+    for row, entry in zip(rows, measured.values(), strict=True):
+        assert row.startswith(f"| {entry['n_updates']} | 0.002 | {entry['gain']['mean']:+.2f} [")
+        assert f" | {entry['dead_channels']:.0%} | 0 |" in row
+    assert "| 2 | 0.002 | — | — | — |" in tables.lengths_block({short[1].name: entry})

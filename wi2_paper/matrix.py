@@ -20,7 +20,11 @@ DRAWS = {10: 5, 30: 5, 100: 3}  # draws of n tiles, for fewdata: the fewer tiles
 # What the paper says a branch of its network is for: on Mars, the network without that branch beside the whole one.
 BRANCHES = {"noise_s64": "inception_unet", "sr_x8": "unet_srcnn535"}
 N_BRANCHES = {100: 3, 1_000: 1, 10_000: 1}  # draws of n tiles, of both networks
-
+# The default network and tiles for more updates, at several rates: `python3 -m wi2_paper.unseen lengths`.
+LENGTHS = tuple(
+    with_recipe("fewdata", n_updates=n_updates, learning_rate=rate)
+    for n_updates, rates in {3_000: (2e-3,), 12_000: (2e-3, 1e-3, 5e-4), 50_000: (2e-3, 5e-4)}.items() for rate in rates
+)
 
 # Photographs whose licence lets networks be given away: datasets/photos, see wi2_paper/README.md, Photographs.
 PHOTOS = "photos"

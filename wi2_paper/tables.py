@@ -79,7 +79,7 @@ def read_results(directory):
 def result_names():
     """Return the experiments of the matrix and other measurements: nothing of a user's own data."""
     chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
-    measured = ("benchmark_speed", "ablation", "ablation_longer", "mismatch", "camera")
+    measured = ("benchmark_speed", "ablation", "ablation_longer", "lengths", "mismatch", "camera")
     chosen += PHOTO_NETWORKS.values()
     chosen += [matrix.adapted("elevation", "sr_x4", n, draw) for n, draws in ADAPTED.items() for draw in range(draws)]
     unseen = [matrix.unseen(STARTS[task], dataset, task) for dataset, task in _started()]
@@ -111,6 +111,7 @@ def pages(results, cards):
         "camera": camera_block(results.get("camera")), "networks": networks_block(results),
         "branches": branches_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
+        "lengths": lengths_block(results.get("lengths", {})),
     }}
 
 
@@ -610,6 +611,20 @@ def ablation_rows(ablation):
                 row.append(_gain(_added(entry, full) if change else entry["gain"]))
         rows.append(row)
     return ["change to fewdata", *(" ".join(cell) for cell in CELLS)], rows
+
+
+def lengths_block(lengths):
+    """What more updates of the default network give, on validation tiles, at several learning rates."""
+    rows = []
+    for experiment in matrix.LENGTHS:
+        entry = lengths.get(experiment.name)
+        found = [_gain(entry["gain"]), f"{entry['dead_channels']:.0%}", f"{entry['seconds_train'] / 60:.0f}"] \
+            if entry else [MISSING] * 3
+        rows.append([f"{experiment.n_updates:,}", f"{experiment.learning_rate:g}", *found])
+    heads = ["updates", "learning rate", "gain over bicubic, dB", "dead channels, worst layer", "minutes"]
+    return _table(heads, rows) + (
+        f"\n\n- Mars x4, n = 100, validation tiles, not test tiles; one seed, one core. {MISSING} has not been run yet."
+    )
 
 
 def own_block(results):

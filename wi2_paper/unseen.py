@@ -2,12 +2,14 @@
 
     python3 -m wi2_paper.unseen ablation    # what each ingredient of `fewdata` gives: two hours and a half on one core
     python3 -m wi2_paper.unseen rates       # learning rates of the networks of the literature: twenty minutes
+    python3 -m wi2_paper.unseen lengths     # how long, and at which rate: two hours and a half
 
 After download.py. An ablation changes one ingredient at a time: networks of half the width, 100 tiles, 1,000 updates,
 one seed; then longer runs (see `LONGER`). Rates: Mars x4, 100 tiles, a fifth of the updates of the committed tables,
-one seed; the best ones stand in experiments.NETWORKS. Writes results/ablation.json and results/ablation_longer.json,
-or results/rates.json, after each run: stop it at any moment, the same command goes on. Expect Adam in the place of
-Muon to lose 0.1 dB in super-resolution and more than 1 dB for noise.
+one seed; the best ones stand in experiments.NETWORKS. Lengths: the default network and recipe, Mars x4, 100 tiles, one
+seed. Writes results/ablation.json and results/ablation_longer.json, results/rates.json or results/lengths.json, after
+each run: stop it at any moment, the same command goes on. Expect Adam in the place of Muon to lose 0.1 dB in
+super-resolution and more than 1 dB for noise.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from download_module.degrade import task_of
 from inception2_module import networkfile
 from inception2_module.experiments import ABLATION, NETWORKS, RECIPES, recipe_of, with_recipe
 from inception2_module.tileset import TileSet
-from wi2_paper.matrix import BUDGET, CELLS, equal_seconds, pace
+from wi2_paper.matrix import BUDGET, CELLS, LENGTHS, equal_seconds, pace
 
 N_UNSEEN = 200  # tiles
 RESULTS = Path("results")
@@ -69,7 +71,12 @@ def measure_rates():
     ], RESULTS / "rates.json")
 
 
-MEASURED = {"ablation": measure_ablation, "rates": measure_rates}
+def measure_lengths():
+    """Measure the default network after more updates, at several rates: at high ones ReLUs die in long trainings."""
+    measure_all(LENGTHS, RESULTS / "lengths.json")
+
+
+MEASURED = {"ablation": measure_ablation, "rates": measure_rates, "lengths": measure_lengths}
 
 
 def measure_all(experiments, path):
@@ -86,20 +93,21 @@ def measure(experiment):
     """Train one network in runs/NAME, or take the one that is there, and return its entry of the result.
 
     The entry has all settings and `gain`, the mean PSNR over that of the input in dB with its 95 % interval over the
-    `n_unseen` tiles, whose gains are `gain_tiles` and whose scenes are `scenes`.
+    `n_unseen` tiles, whose gains are `gain_tiles` and whose scenes are `scenes`; and what the training says of itself.
     """
-    from inception2_module import backend, evaluation, training
+    from inception2_module import evaluation, training
 
     data = TileSet("datasets", experiment.dataset, experiment.task)
     train_tiles, validation_tiles = data.read_train(experiment.n_train, experiment.draw)
     unseen = data.read_unseen(experiment.n_train, experiment.draw, N_UNSEEN)
-    model = training.train(experiment, train_tiles, validation_tiles, Path("runs") / experiment.name, data.id)
+    run_dir = Path("runs") / experiment.name
+    model = training.train(experiment, train_tiles, validation_tiles, run_dir, data.id)
     gains = networkfile.gains(model, unseen)
     return asdict(experiment) | {
         "recipe_settings": asdict(recipe_of(experiment)), "n_unseen": len(gains),
         "gain": evaluation.paired_difference(gains, np.zeros_like(gains), unseen.scenes),
         "gain_tiles": [round(float(gain), 4) for gain in gains], "scenes": list(unseen.scenes), "data_id": data.id,
-        **backend.describe(),
+        **util.read_json(run_dir / "trained.json"),
     }
 
 
