@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import util
+from inception2_module import evaluation
 from tests.test_tables import committed, in_git, result_of
 from wi2_paper import figures, latex, matrix, paper, pictures, tables
 
@@ -78,6 +79,38 @@ def test_no_number_of_ours_is_typed_in_the_paper():
     text = re.sub(r"(?m)(?<!\\)%.*$", "", TEXT.split(r"\begin{document}")[1])
     text = re.sub(r"\\(result|input|includegraphics|IfFileExists|cite|ref)(\[.*?\])?\{.*?\}", "", text)
     assert not re.findall(r"[+-]\d+\.\d+|\d+(?:\.\d+)?\s*(?:\\,)?dB", text)
+
+
+def test_the_words_of_the_paper_hold(results):
+    """What is said without a number: rewrite the sentence where new results say something else."""
+    _, rows = tables.ablation_rows(results["ablation"])
+    titles, *changes = zip(*rows[1:], strict=True)
+
+    def worst(column, n):
+        gains = [(float(text.split(" ")[0]), title) for title, text in zip(titles, changes[column], strict=True)
+                 if text != tables.MISSING]
+        return {title for _, title in sorted(gains)[:n]}
+
+    assert "超解像では恒等写像から始めることが，雑音除去ではMuonを使うこととドロップアウトを使わないことが" in TEXT
+    assert worst(0, 1) == worst(1, 1) == {"not started as the identity"}
+    assert worst(2, 2) == {"Adam instead of Muon, 1e-3", "dropout 0.2"}
+    heads, rows = tables.networks_rows(results)
+    best = {task: max((float(row[heads.index(task)].rstrip("*")), row[0]) for row in rows
+                      if row[heads.index(task)] != tables.MISSING)[1] for task in tables.TASKS}
+    assert "超解像では軽量版が，\n雑音除去ではEDSR（8ブロック）が最も良い" in TEXT
+    assert best == {"sr_x4": "Inception-Unet, halved", "sr_x8": "Inception-Unet, halved", "noise_s64": "EDSR, 8 blocks"}
+    assert TEXT.count("従来レシピとの差より小さい") == 2
+    assert "100枚の利得は従来レシピの全タイルの\n利得を上回った" in TEXT
+    for dataset, task in matrix.CELLS:
+        few, paper, most = (tables.find_draws(results, dataset=dataset, task=task, recipe=recipe, n_train=n)
+                            for recipe, n in (("fewdata", 100), ("paper", 100), ("paper", matrix.N_MAX[dataset])))
+        assert evaluation.cell_difference(few, most)["mean"] > 0
+        if dataset == "mars":
+            over_best = evaluation.cell_gain(few, few[0]["best_without_network"])["mean"]
+            assert over_best < evaluation.cell_difference(few, paper)["mean"]
+            assert "In super-resolution bare ground gains less than the rover" in TEXT
+            gains = [evaluation.cell_gain(few, group=group)["mean"] for group in ("terrain", "rover")]
+            assert (gains[0] < gains[1]) == (task != "noise_s64")
 
 
 def test_each_figure_has_its_command_before_it():
