@@ -8,6 +8,7 @@ decompression bombs is lifted for the whole process.
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -170,8 +171,8 @@ def warn(picture, known, enlarge, texts):
     return texts["unsuited_large" if scale else "unsuited_sharp"].format(scale=scale)
 
 
-def restore(upload, name, enlarge, with_trust, texts, out_dir):
-    """Restore an uploaded file as the command line does.
+def restore(upload, name, enlarge, with_trust, strength, texts, out_dir):
+    """Restore an uploaded file as the command line does, or less strongly.
 
     Parameters
     ----------
@@ -179,6 +180,7 @@ def restore(upload, name, enlarge, with_trust, texts, out_dir):
     name : str, one of `networks()`
     enlarge : bool, heeded by networks of super-resolution only
     with_trust : bool, whether a map of how uncertain each pixel is is drawn too
+    strength : float in 0..1, how much of what the network changes is taken; 1 for the result of the command line
     texts : dict, see page_texts.py
     out_dir : path of a folder for the results
 
@@ -203,12 +205,20 @@ def restore(upload, name, enlarge, with_trust, texts, out_dir):
     with copied(upload, texts) as path:
         before = read(path, texts, scale if options.enlarge else 1)
         output_path = Path(out_dir) / f"restored{path.suffix}"
-        restore_file = files.restorer(*arrays.network(name), known.get("task"), options)
+        predict, reach = arrays.network(name)
+        if strength < 1:
+            predict = partial(weakened, predict, strength)
+        restore_file = files.restorer(predict, reach, known.get("task"), options)
         try:
             restore_file(path, output_path)
         except util.UserError as error:
             raise _without_path(error, path, texts) from error
     return output_path, trust_path, before, imagefile.read_picture(output_path)
+
+
+def weakened(predict, strength, images):
+    """Take a part of what a network changes: images float32 (N, H, W, C), of the size that it returns."""
+    return images + np.float32(strength) * (predict(images) - images)
 
 
 def _without_path(error, path, texts):

@@ -53,6 +53,7 @@ def lay_out(gradio, blocks, texts):
             gradio.Markdown(texts["accepted"].format(**page.limits()), elem_id="accepted")
             network = gradio.Dropdown([], label=texts["network"], elem_id="network")
             mode = gradio.Radio([], label=texts["mode"], visible=False, elem_id="mode")
+            strength = gradio.Slider(10, 100, 100, step=5, label=texts["strength"], elem_id="strength")
             trust = gradio.Checkbox(label=texts["trust"], container=False, elem_id="trust")
             start = gradio.Button(texts["restore"], variant="primary", size="lg", elem_id="restore")
         with gradio.Column(scale=2, min_width=320, elem_id="result"):
@@ -98,7 +99,7 @@ def lay_out(gradio, blocks, texts):
         warning = page.warn(found, known, bool(enlarge and page.scale_of(known)), texts)
         return "\n\n".join([page.describe_noise(found, texts), *([f"⚠️ {warning}"] if warning else [])])
 
-    def restore(path, name, enlarge, with_trust, progress=gradio.Progress(track_tqdm=True)):  # noqa: B008
+    def restore(path, name, enlarge, percent, with_trust, progress=gradio.Progress(track_tqdm=True)):  # noqa: B008
         """Restore an upload and show it; the files are copied by Gradio before the folder goes."""
         if path is None:
             yield [f"⚠️ {texts['none_yet']}", *hidden]
@@ -109,7 +110,8 @@ def lay_out(gradio, blocks, texts):
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as directory:
             try:
-                restored, trust_path, before, after = page.restore(path, name, enlarge, with_trust, texts, directory)
+                restored, trust_path, before, after = page.restore(path, name, enlarge, with_trust, percent / 100,
+                                                                   texts, directory)
             except (util.UserError, OSError, MemoryError) as error:
                 yield [f"⚠️ {util.describe_error(error)}", gradio.update(visible=True), *hidden[1:]]
                 return
@@ -118,8 +120,8 @@ def lay_out(gradio, blocks, texts):
             sides, step = page.views(before, after)
             height, width = after.pixels.shape[:2]
             said = [texts["done"].format(width=width, height=height, seconds=time.monotonic() - began)
-                    + f" {texts['compare']}", *([f"⚠️ {warning}"] if warning else []), *about_view(after, step),
-                    *after.notes]
+                    + f" {texts['compare']}", page.describe_noise(before, texts),
+                    *([f"⚠️ {warning}"] if warning else []), *about_view(after, step), *after.notes]
             yield ["\n\n".join(said), gradio.update(visible=False), gradio.update(value=tuple(sides), visible=True),
                    gradio.update(value=restored, visible=True),
                    gradio.update(value=trust_path, visible=trust_path is not None)]
@@ -130,10 +132,11 @@ def lay_out(gradio, blocks, texts):
     # Now and not before, for the sake of trainings that have ended meanwhile.
     blocks.load(lambda: gradio.update(choices=choices(texts)), None, network, api_visibility="private")
     upload.change(look, upload, [*shown, network, mode], show_progress_on=[note], **ONE)
-    network.input(partial(modes, gradio, texts), network, mode, api_visibility="private").then(
-        judge, [upload, network, mode], note, **ONE)
+    network.input(partial(modes, gradio, texts), network, mode, api_visibility="private")
+    # At once, with the mode that it will have: after `modes` it could come when a result is there, and hide its note.
+    network.input(partial(judge, enlarge=True), [upload, network], note, **ONE)
     mode.input(judge, [upload, network, mode], note, **ONE)
-    start.click(restore, [upload, network, mode, trust], shown, js=SCROLL,
+    start.click(restore, [upload, network, mode, strength, trust], shown, js=SCROLL,
                 show_progress_on=[picture, slider], **ONE)
 
 

@@ -153,7 +153,7 @@ def test_an_upload_that_has_been_removed_gets_a_sentence(tmp_path):
 def test_only_networks_of_the_list_are_used(tmp_path, name):
     path = write(tmp_path / "a.png", np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(util.UserError, match="no such network"):
-        page.restore(path, name, True, False, EN, tmp_path)
+        page.restore(path, name, True, False, 1, EN, tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.png"]
 
 
@@ -220,7 +220,7 @@ def test_the_file_is_the_one_of_the_command_line(tmp_path, small, name, options)
     inception2.main([*command, *options])
     out_dir = tmp_path / "page"
     out_dir.mkdir()
-    path, trust, before, after = page.restore(tmp_path / name, "mars_sr_x4", bool(options), False, EN, out_dir)
+    path, trust, before, after = page.restore(tmp_path / name, "mars_sr_x4", bool(options), False, 1, EN, out_dir)
     assert path.name == f"restored{Path(name).suffix}"
     assert path.read_bytes() == (tmp_path / "command" / name).read_bytes()
     assert trust is None
@@ -228,6 +228,17 @@ def test_the_file_is_the_one_of_the_command_line(tmp_path, small, name, options)
     if name == "deep.tif":
         with tifffile.TiffFile(path) as tif:
             assert (tif.pages[0].dtype, tif.pages[0].description) == (np.uint16, "a survey")
+
+
+@pytest.mark.parametrize("enlarge", [False, True])
+def test_less_strength_takes_a_part_of_what_the_network_changes(tmp_path, small, enlarge):
+    upload = write(tmp_path / "a.png", small)
+    weak, full = (page.restore(upload, "mars_sr_x4", enlarge, False, strength, EN, tmp_path)[3].pixels.astype(int)
+                  for strength in (0.3, 1))
+    unchanged = (upscale(small, 4) if enlarge else small).astype(int)
+    inside = (full > 0) & (full < 255)  # not clipped
+    assert np.abs(full - unchanged)[inside].mean() > 2
+    np.testing.assert_allclose((weak - unchanged)[inside], 0.3 * (full - unchanged)[inside], atol=1.5)
 
 
 @pytest.mark.slow
@@ -239,14 +250,14 @@ def test_a_training_of_ones_own_restores_too(workplace, small):
     upload = write(workplace / "a.png", small[:32, :32])
     sides = []
     for name in ("mine", "mars_sr_x4"):
-        *_, after = page.restore(upload, name, True, False, EN, workplace)
+        *_, after = page.restore(upload, name, True, False, 1, EN, workplace)
         sides.append(after.pixels.astype(int))
     np.testing.assert_allclose(*sides, atol=1)
 
 
 def test_the_trust_map_is_drawn_and_a_network_of_noise_does_not_enlarge(tmp_path, small):
     upload = write(tmp_path / "a.png", small[:48, :32])
-    path, trust, before, after = page.restore(upload, "mars_noise_s64", True, True, EN, tmp_path)
+    path, trust, before, after = page.restore(upload, "mars_noise_s64", True, True, 1, EN, tmp_path)
     assert before.pixels.shape == after.pixels.shape == (48, 32, 3)
     assert Image.open(trust).width > 500
     assert path.exists()
@@ -289,7 +300,7 @@ def test_a_network_of_weights_restores_without_keras(tmp_path, small):
     pytest.importorskip("onnxruntime")
     path = write(tmp_path / "a.png", small[:32, :32])
     code = ("import sys; from restore_module import page; from restore_module.page_texts import EN; "
-            f"page.restore({str(path)!r}, 'mars_sr_x4', True, False, EN, {str(tmp_path)!r}); "
+            f"page.restore({str(path)!r}, 'mars_sr_x4', True, False, 1, EN, {str(tmp_path)!r}); "
             "assert not {'keras', 'tensorflow', 'gradio'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from PIL import Image
 from skimage import data
 
 import inception2
-from download_module.degrade import downscale
+import util
+from download_module.degrade import downscale, upscale
+from inception2_module import networkfile
 from restore_module.page_texts import EN, JA
 from tests import browser
 
@@ -33,6 +36,10 @@ def place(tmp_path_factory):
     Image.fromarray(small).save(directory / "small.png")
     tifffile.imwrite(directory / "deep.tif", small[..., 0].astype(np.uint16) * 201 + 7, description="a survey")
     Image.new("L", (6000, 6000)).save(directory / "large.png")
+    run_dir = directory / "runs" / "mine"
+    run_dir.mkdir(parents=True)
+    shutil.copyfile(networkfile.WEIGHTS / f"{WEIGHTS}.keras", run_dir / "model.keras")
+    util.write_json(run_dir / "config.json", {"dataset": "mine", "task": "sr_x4", "n_train": 9})
     return directory
 
 
@@ -45,13 +52,18 @@ def served(place):
 def choose(page, name):
     page.locator("#network input").click()
     page.get_by_role("option", name=f"{name} ·").click()
-
-
-def restored(page, path):
-    """Give the page a file, restore it, download the result: path."""
-    browser.upload(page, path)
-    choose(page, WEIGHTS)
     page.locator("#mode").wait_for()
+
+
+def restored(page, path, name=WEIGHTS):
+    """Give the page a file, restore it with a network, download the result: path."""
+    browser.upload(page, path)
+    choose(page, name)
+    return downloaded(page, path)
+
+
+def downloaded(page, path):
+    """Restore what the page has, download the result beside `path`: path."""
     browser.restore(page)
     with page.expect_download() as download:
         page.locator("#download").click()
@@ -70,9 +82,9 @@ def test_a_picture_is_restored_compared_and_downloaded_and_no_other_host_is_aske
     url, _ = served
     with browser.opened(url) as (page, asked):
         assert page.locator("h1").inner_text() == EN["title"]
-        downloaded = restored(page, place / "small.png")
+        saved = restored(page, place / "small.png")
         np.testing.assert_array_equal(*(np.asarray(Image.open(path)) for path in
-                                        (downloaded, by_command(place / "small.png"))))
+                                        (saved, by_command(place / "small.png"))))
         before, after = page.locator("#slider img").all()
         sizes = [image.evaluate("e => [e.naturalWidth, e.naturalHeight]") for image in (before, after)]
         assert sizes == [[256, 256]] * 2
@@ -94,6 +106,30 @@ def test_a_picture_is_restored_compared_and_downloaded_and_no_other_host_is_aske
         assert {address.split("/")[2] for address in asked if address.startswith("http")} == {url.split("/")[2]}
 
 
+def test_the_network_that_is_proposed_restores_as_strongly_as_is_asked(served, place):
+    with browser.opened(served[0]) as (page, _):
+        browser.upload(page, place / "small.png")
+        page.wait_for_function("document.querySelector('#network input').value.includes('enlarges by 4')")
+        proposed = page.locator("#network input").input_value().split(" ·")[0]
+        assert f"{proposed} suits it" in page.locator("#note").inner_text()
+        page.locator("#strength input[type=number]").fill("30")
+        page.locator("#strength input[type=number]").press("Enter")
+        weak = np.asarray(Image.open(downloaded(page, place / "small.png"))).astype(int)
+        assert "is estimated" in page.locator("#note").inner_text()
+    with browser.opened(served[0]) as (page, _):
+        full = np.asarray(Image.open(restored(page, place / "small.png", name=proposed))).astype(int)
+    unchanged = upscale(np.asarray(Image.open(place / "small.png")), 4).astype(int)
+    inside = (full > 0) & (full < 255)  # not clipped
+    np.testing.assert_allclose((weak - unchanged)[inside], 0.3 * (full - unchanged)[inside], atol=1.5)
+
+
+def test_a_training_of_ones_own_is_chosen_from_the_list(served, place):
+    with browser.opened(served[0]) as (page, _):
+        saved = restored(page, place / "small.png", name="mine")
+    np.testing.assert_allclose(*(np.asarray(Image.open(path)).astype(int) for path in
+                                 (saved, by_command(place / "small.png"))), atol=1)
+
+
 def test_a_16_bit_tiff_stays_one_and_the_trust_map_is_shown_in_japanese(served, place):
     url, _ = served
     narrow = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
@@ -101,8 +137,8 @@ def test_a_16_bit_tiff_stays_one_and_the_trust_map_is_shown_in_japanese(served, 
         page.get_by_role("heading", name=JA["title"]).wait_for()
         assert page.url == f"{url}ja"
         page.locator("#trust input").check()
-        downloaded = restored(page, place / "deep.tif")
-        assert downloaded.read_bytes() == by_command(place / "deep.tif").read_bytes()
+        saved = restored(page, place / "deep.tif")
+        assert saved.read_bytes() == by_command(place / "deep.tif").read_bytes()
         page.locator("#trust_map img").wait_for()
         assert JA["stretched"] in page.locator("#note").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -120,7 +156,6 @@ def test_what_is_too_large_is_refused_with_a_sentence(served, place):
         page.get_by_text("This is too much for the page").wait_for()
         assert page.locator("#network input").input_value() == ""
         choose(page, WEIGHTS)
-        page.locator("#mode").wait_for()
         page.locator("#restore").click()
         page.locator("#input").wait_for()
         page.get_by_text("This is too much for the page").wait_for()
