@@ -72,12 +72,16 @@ def write(path, result, data, restore, logs, images_dir=None):
         if np.abs(scores.psnr(shown.target, columns[name], test.kind) - there).max() > SAME:
             raise _damaged(result, f"its scores of {name} are not those of the tiles and the network")
     wholes = _whole_images(data, test, restore, images_dir)
+    sources = [tile["source"] for tile in data.manifest["tiles"]["test"][: len(test)]]
     page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=escape(result["name"]), title=_title(result), verdict=_verdict(result), warning=_warning(result),
         facts=_facts(result, gains), left=_choice("left", columns, "input"),
         right=_choice("right", columns, "restored"), tiles=_tiles(rows, columns, methods, test),
         wholes=_wholes(wholes, test.kind), about=_about(result), table=_table(result),
-        gains=_gain_charts(gains, over_best, best), training=_training(logs, result), settings=_settings(result, data),
+        gains=_gain_charts(gains, over_best, best), images=_images(sources, gains, over_best, best),
+        of_images=_both(f"Gain of each of {len(set(sources)):,} images, the lowest first",
+                        f"画像ごとの利得（{len(set(sources)):,} 枚、低い順）"),
+        training=_training(logs, result), settings=_settings(result, data),
     )
     with util.replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")
@@ -330,6 +334,23 @@ def _gain_charts(gains, over_best, best):
                   f"<b>ネットワークと{_name(name)}の差（dB）</b>、昇順、{len(values):,} 枚中 {n:,} 枚が 0 より上"),
             {"": (np.arange(1, len(values) + 1), np.sort(values))}, bars=True))
     return "\n".join(charts)
+
+
+def _images(sources, gains, over_best, best):
+    """Rows of a table: the mean gains over the tiles of each image, the lowest first."""
+    tiles = {}
+    for number, source in enumerate(sources):
+        tiles.setdefault(source, []).append(number)
+    others = list(dict.fromkeys(("input", best)))
+    heads = [_both("image", "画像"), _both("tiles", "タイル"),
+             *(_both(f"over {_name(name)}, dB", f"{_name(name)}との差 (dB)") for name in others)]
+    lines = ["<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"]
+    for source, numbers in sorted(tiles.items(), key=lambda item: gains[item[1]].mean()):
+        means = [values[numbers].mean() for values in (gains, over_best)[: len(others)]]
+        cells = [escape(source), f"{len(numbers):,}",
+                 *(f'<span class="{"good" if mean > 0 else "bad"}">{mean:+.2f}</span>' for mean in means)]
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return "\n".join(lines)
 
 
 def _training(logs, result):

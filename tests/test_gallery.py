@@ -129,6 +129,23 @@ def test_the_page_shows_the_tiles_and_their_numbers(tmp_path, dtype):
     assert "The weights of update 20 are the result" in text
 
 
+def test_the_mean_gain_of_each_image_is_listed_from_the_lowest(tmp_path):
+    result, data = make(tmp_path)
+    words = Reader(write(tmp_path, result, data)).words
+    gains = {name: np.subtract(*(result["methods"][key]["psnr_tiles"] for key in ("restored", name)))
+             for name in ("input", result["best_without_network"])}
+    sources = [tile["source"] for tile in data.manifest["tiles"]["test"]]
+    expected = []
+    for source in dict.fromkeys(sources):
+        chosen = [place for place, name in enumerate(sources) if name == source]
+        expected.append((gains["input"][chosen].mean(), source, str(len(chosen)),
+                         *(f"{values[chosen].mean():+.2f}" for values in gains.values())))
+    shown = [cell for row in sorted(expected) for cell in row[1:]]
+    start = words.index(shown[0])
+    assert len(expected) == 2
+    assert [word for word in words[start:] if word.strip()][: len(shown)] == shown
+
+
 def test_nothing_is_loaded_and_no_name_becomes_a_tag(tmp_path):
     result, data = make(tmp_path, name=EVIL)
     result |= {"warning": EVIL, "device": EVIL, "groups": [EVIL] * 4}
