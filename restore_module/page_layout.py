@@ -8,7 +8,7 @@ import util
 from restore_module import page
 from restore_module.page_texts import LANGUAGES
 
-KEPT = 3600  # seconds, of uploads and results
+KEPT, CLEARED = 3600, 60  # seconds: how old uploads and results become, how often those are looked for
 # Image files are read by one thread at a time, see page.py.
 ONE = {"concurrency_id": "images", "concurrency_limit": 1, "api_visibility": "private"}
 # A visitor whose browser speaks Japanese is led to that page, once.
@@ -35,7 +35,7 @@ def build(gradio):
     """Lay the page out, once in each language: gradio.Blocks."""
     first, *others = LANGUAGES
     title = " · ".join(texts["title"] for texts in LANGUAGES.values())
-    with gradio.Blocks(title=title, delete_cache=(60, KEPT)) as blocks:
+    with gradio.Blocks(title=title, delete_cache=(CLEARED, KEPT)) as blocks:
         lay_out(gradio, blocks, LANGUAGES[first])
     for language in others:
         with blocks.route(LANGUAGES[language]["language"], language):

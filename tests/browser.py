@@ -37,6 +37,7 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 sys.path[0] = sys.argv[1]
+exec(sys.argv.pop(2))
 runpy.run_path(f"{sys.argv.pop(1)}/app.py", run_name="__main__")
 """
 
@@ -55,8 +56,10 @@ def missing_browser():
 
 
 @contextmanager
-def served(directory, **environment):
+def served(directory, before="", **environment):
     """Start the page in `directory`; yield its address, its process, and the folder of its temporary files.
+
+    before : str, a statement that is executed before it starts
 
     The file connected.txt gets a line for each connection that the process itself opens.
     """
@@ -67,8 +70,8 @@ def served(directory, **environment):
     temporary.mkdir()
     environment = os.environ | {"PORT": str(port), "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"} | environment
     with (Path(directory) / "log.txt").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-c", WATCHED, ROOT], cwd=directory, env=environment, stdout=log,
-                                   stderr=log)
+        process = subprocess.Popen([sys.executable, "-c", WATCHED, ROOT, before], cwd=directory, env=environment,
+                                   stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(600):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -203,6 +204,19 @@ def test_the_page_itself_asks_nobody(served, place):
     connected = (place / "connected.txt").read_text().splitlines()
     assert connected
     assert {line for line in connected if not line.startswith("('127.0.0.1', ")} == set()
+
+
+def test_an_upload_is_removed_when_it_is_old(tmp_path):
+    """After an hour; here after a second."""
+    short = "from restore_module import page_layout; page_layout.KEPT = page_layout.CLEARED = 1"
+    with browser.served(tmp_path, short) as (url, _, temporary):
+        stored = Path(post(url, "a.png", b"x")[0])
+        assert stored.is_relative_to(temporary)
+        for _ in range(600):
+            if not stored.exists():
+                break
+            time.sleep(0.1)
+        assert not stored.exists()
 
 
 def test_nothing_is_left_when_the_page_has_ended(tmp_path):
