@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_dataset
 
 import util
 from inception2_module import adapting, hosts, networkfile
@@ -54,23 +55,30 @@ sys.exit(util.run_cli(main))
 def start(place, run_dir, processes=2, signal_at=(), number=0, batch_sizes=(2, 2)):
     """Run the script in one or two processes; return the status and the output of each."""
     (place / "script.py").write_text(SCRIPT)
+    # Elsewhere there is nothing of the run: all that process 1 knows of it comes from process 0.
+    folders = [place / run_dir, place / "elsewhere" / "run"]
+    return run_all([
+        ([place / "script.py", folders[i], batch_sizes[i], signal_at[1] if signal_at[:1] == (i,) else -1, number], None)
+        for i in range(processes)
+    ])
+
+
+def run_all(commands):
+    """Run Python, (arguments, current folder) for each process; return the status and the output of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     started = []
-    for i in range(processes):
+    for i, (arguments, folder) in enumerate(commands):
         environment = os.environ | {
             "KERAS_BACKEND": "jax", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiles in a moment
         }
-        if processes > 1:
+        if len(commands) > 1:
             environment |= {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(i)}
-        # Elsewhere there is nothing of the run: all that process 1 knows of it comes from process 0.
-        where = place / run_dir if i == 0 else place / "elsewhere" / "run"
-        arguments = [where, batch_sizes[i], signal_at[1] if signal_at[:1] == (i,) else -1, number]
         started.append(subprocess.Popen(
-            [sys.executable, place / "script.py", *map(str, arguments)], env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [sys.executable, *map(str, arguments)], env=environment, cwd=folder, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         ))
     outputs = [process.communicate(timeout=900)[0] for process in started]
     return [(process.returncode, output) for process, output in zip(started, outputs, strict=True)]
@@ -97,6 +105,25 @@ def test_two_processes_train_as_one_does_and_go_on_after_either_has_ended(tmp_pa
     for one, two in zip(weights("one"), weights("two"), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_command_trains_on_two_hosts_and_the_first_one_measures(tmp_path):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        write_dataset(folder / "datasets")
+    command = [ROOT / "inception2.py", "--dataset", "tiny", "--n-train", "8", "--n-updates", "2", "--batch-size", "2",
+               "--model", "srcnn535", "--width", "4"]
+    first, second = run_all([(command, folder) for folder in folders])
+    assert first[0] == 0, first[1]
+    assert second[0] == 0, second[1]
+    assert "trained: process 0 measures the network and has all files" in second[1]
+    path, = (folders[0] / "results").glob("tiny-*.json")
+    result = util.read_json(path)
+    assert result["n_updates"] == 2
+    assert result["device"].startswith("2 times ")
+    assert f"written: results/{path.name}" in first[1]
+    assert not list((folders[1] / "results").glob("*.json"))
+    assert not list((folders[1] / "runs").rglob("model.keras"))
 
 
 @pytest.mark.parametrize(("batch_sizes", "sentence"), [
