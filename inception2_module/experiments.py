@@ -112,7 +112,7 @@ RECIPES = {
 # For thousands of photographs and networks that anyone may take: a gray image's noise is the same in all channels, most
 # images have little of it, of several damages some are not there, and some small images are made by leaving pixels out.
 RECIPES["general"] = replace(
-    RECIPES["fewdata"], learning_rate=5e-4, gray=0.25, weak_noise=2.0, left_out=0.6, picked=0.2,
+    RECIPES["fewdata"], learning_rate=5e-4, gray=0.25, weak_noise=2.0, left_out=0.75, picked=0.2,
 )
 PRECISIONS = ("float32", "bfloat16")
 

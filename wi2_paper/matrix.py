@@ -8,7 +8,7 @@ BETTER = "inception_unet_halved"
 COMPARED = ("paper", "fewdata")  # recipes
 # What a camera may do to an image, to be undone without being told how much of it there is.
 CAMERA = "blur_s0.5..2+sr_x4+noise_s0..10+jpeg_q50..95"
-MARS_CAMERA = with_recipe("general", task=CAMERA, model=BETTER, n_train=10_000, n_updates=36_000)
+MARS_CAMERA = with_recipe("general", task=CAMERA, model=BETTER, n_train=10_000, n_updates=56_000)
 QUICK = with_recipe("fewdata", dataset="sample", n_updates=1_000)  # what `make run` trains
 # Part of each recipe's updates that the committed tables were trained with: about twelve hours on two CPU cores, when
 # two parts run side by side.
