@@ -81,6 +81,7 @@ def test_no_number_of_ours_is_typed_in_the_paper():
     assert not re.findall(r"[+-]\d+\.\d+|\d+(?:\.\d+)?\s*(?:\\,)?dB", text)
 
 
+@in_git
 def test_the_words_of_the_paper_hold(results):
     """What is said without a number: rewrite the sentence where new results say something else."""
     _, rows = tables.ablation_rows(results["ablation"])

@@ -240,6 +240,7 @@ def test_networks_are_compared_with_their_seconds():
     assert row.startswith(f"| {tables.NETWORKS[tables.PAPER].title} | 1,000 | 0.002 | 3,000 | 330 | +1.25* ")
 
 
+@in_git
 def test_networks_train_for_about_the_same_seconds_and_ours_not_for_more():
     times = json.loads(committed("results/benchmark_speed.json"))["milliseconds_an_update"]
     for model in matrix.equal_seconds():
