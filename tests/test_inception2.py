@@ -342,11 +342,13 @@ def test_a_training_without_a_result_is_one_sentence(in_trained, capsys):
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize("arguments", [
-    ["evaluate", NAME], ["gallery", NAME], ["export", "tflite", "--weights", NAME],
-    ["restore", "a.png", "--weights", NAME],
-])
-def test_what_does_not_train_does_not_load_the_trainer(in_trained, arguments):
+def test_what_does_not_train_does_not_load_the_trainer(in_trained):
+    """One process for all commands: its imports take longer than they do."""
     tilefile.write_image(in_trained / "a.png", np.zeros((16, 16, 3), np.uint8))
-    code = f"import sys, inception2 as i; i.main({arguments}); assert 'inception2_module.training' not in sys.modules"
+    commands = [["evaluate", NAME], ["gallery", NAME], ["export", "tflite", "--weights", NAME],
+                ["restore", "a.png", "--weights", NAME]]
+    code = ("import sys, inception2\n"
+            f"for command in {commands}:\n"
+            "    inception2.main(command)\n"
+            "    assert 'inception2_module.training' not in sys.modules, command")
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
