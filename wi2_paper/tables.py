@@ -615,6 +615,8 @@ def ablation_rows(ablation):
 
 def lengths_block(lengths):
     """What more updates of the default network give, on validation tiles, at several learning rates."""
+    if not lengths:
+        return "No result yet."
     rows = []
     for experiment in matrix.LENGTHS:
         entry = lengths.get(experiment.name)
