@@ -32,7 +32,7 @@ PHOTOS = "photos"
 PHOTO_NETWORKS = {
     name: with_recipe(recipe, dataset=PHOTOS, task=task, model=BETTER, n_train=10_000, n_updates=n_updates)
     for name, task, recipe, n_updates in (
-        ("photo_sr_x4", "sr_x4", "fewdata", 12_000),
+        ("photo_sr_x4", "sr_x4", "general", 24_000),
         ("photo_sr_x8", "sr_x8", "general", 12_000),
         ("photo_sr_x2", "sr_x2", "general", 12_000),
         ("photo_noise", "noise_s0..100", "general", 24_000),
