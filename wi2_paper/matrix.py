@@ -36,7 +36,7 @@ PHOTO_NETWORKS = {
         ("photo_sr_x8", "sr_x8", "general", 12_000),
         ("photo_sr_x2", "sr_x2", "general", 12_000),
         ("photo_noise", "noise_s0..100", "general", 24_000),
-        ("photo_camera_x4", CAMERA, "general", 40_000),
+        ("photo_camera_x4", CAMERA, "general", 44_000),
     )
 }
 ADAPTED = {10: 3, 100: 1}  # draws of n tiles that a network of photographs is adapted to
