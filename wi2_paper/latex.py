@@ -325,7 +325,7 @@ def claim_of_bypass(results):
     elif all(_sign(entire[n]) == 1 for n in both):
         verdict = "この主張は支持される"
     else:
-        verdict = ("バイパスは出力が入力を下回るのを防ぐが，この更新回数では入力を上回らせてはいない．"
+        verdict = ("バイパスは出力が入力を下回るのを防ぐが，この更新回数では入力を上回るとは言えない枚数がある．"
                    "この主張は半分だけ支持される")
     return f"{told}{verdict}．%\n"
 
