@@ -73,6 +73,19 @@ def test_rows_of_a_package_that_is_missing_here_are_kept(result, monkeypatch, ca
     assert "bm3d is not installed" in capsys.readouterr().out
 
 
+def test_rows_of_a_package_that_is_missing_here_are_taken_from_a_result_on_the_same_tiles(result, monkeypatch):
+    monkeypatch.setattr(classical, "choices", lambda name, task, known=classical.choices: (
+        (1.0,) if name == "bm3d" else known(name, task)))
+    row = result["methods"]["lanczos"]
+    same = {**result, "classical_settings": {"bm3d": 1.0}, "methods": {**result["methods"], "bm3d": row}}
+    other = {**same, "methods": {**same["methods"], "input": row | {"psnr": 1}}}
+    assert "bm3d" not in remeasure.remeasure(result, [result, other])["methods"]
+    new = remeasure.remeasure(result, [result, other, same])
+    assert new["methods"]["bm3d"] == row
+    assert new["classical_settings"]["bm3d"] == 1.0
+    assert "restored - bm3d" in new["differences"]
+
+
 def test_other_test_tiles_are_refused(result):
     result["methods"]["input"]["psnr"] += 1
     util.write_json(Path("results/old.json"), result)

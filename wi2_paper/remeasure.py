@@ -34,7 +34,7 @@ def main(argv=None):
     if missing:
         print(f"{' '.join(missing)} is not installed: its rows stay as they are, or are missing (pip install it)")
     for number, path in enumerate(chosen, 1):
-        changed = remeasure(results[path])
+        changed = remeasure(results[path], results.values())
         if changed != results[path]:
             util.write_json(path, changed)
         rows = changed["methods"]
@@ -49,8 +49,16 @@ def build_parser():
     return parser
 
 
-def remeasure(result):
+def remeasure(result, others=()):
     """Return a result with the rows of all methods that need no network measured anew, and what follows from them.
+
+    Of a package that is missing here the rows stay; where there are none, and the method has no setting to choose, they
+    are those of another result on the same test tiles, which would be the same.
+
+    Parameters
+    ----------
+    result : dict
+    others : iterable of dict, results that rows may be taken from
 
     Raises
     ------
@@ -62,8 +70,12 @@ def remeasure(result):
     if methods["input"] != old["input"]:
         raise util.UserError(f"datasets/{result['dataset']} is not the set that results/{result['name']}.json was "
                              "measured on: make it again with the options of then")
-    kept = {name: old[name] for name in classical.OPTIONAL if name in old and name not in methods}
-    settings = settings | {name: result["classical_settings"][name] for name in kept}
+    kept = {}
+    for name in classical.OPTIONAL:
+        found = [one for one in (result, *others) if name in one.get("classical_settings", ())
+                 and one["task"] == result["task"] and one["methods"]["input"] == old["input"]]
+        if found and name not in methods and len(classical.choices(name, result["task"])) == 1:
+            kept[name], settings = found[0]["methods"][name], settings | {name: found[0]["classical_settings"][name]}
     ours = {name: scores for name, scores in old.items() if name.startswith("restored")}
     collapsed = evaluation.has_collapsed(result)
     fields = evaluation.about_tiles(test) | {"classical_settings": settings}
