@@ -58,8 +58,12 @@ def test_the_matrix_holds_each_experiment_of_the_issue_once():
                         if model == Experiment.model:
                             of_paper = matrix.PAPER_DRAWS if task == "sr_x4" else matrix.N_BRANCHES
                             draws = matrix.DRAWS if recipe == "fewdata" else of_paper if dataset == "mars" else {}
-                        assert sorted(e.draw for e in found) == list(range(draws.get(n, 1)))
-                        assert [e.seed for e in found] == [e.draw for e in found]
+                        seeds = {}  # further ones of the same tiles, where there are no others
+                        if (dataset, task, n, recipe, model) == ("mars", "sr_x8", 10_000, "paper", Experiment.model):
+                            seeds = {0: [0, *matrix.SEEDS_X8]}
+                        assert sorted({e.draw for e in found}) == list(range(draws.get(n, 1)))
+                        for draw in {e.draw for e in found}:
+                            assert [e.seed for e in found if e.draw == draw] == seeds.get(draw, [draw])
 
 
 def test_one_network_a_task_is_published():

@@ -21,6 +21,7 @@ PAPER_DRAWS = {10: 3, 100: 3}  # and for paper, Mars x4, of which the paper says
 # What the paper says a branch of its network is for: on Mars, the network without that branch beside the whole one.
 BRANCHES = {"noise_s64": "inception_unet", "sr_x8": "unet_srcnn535"}
 N_BRANCHES = {100: 3, 1_000: 1, 10_000: 1}  # draws of n tiles, of both networks
+SEEDS_X8 = (1, 2)  # further seeds of paper on Mars x8 with all tiles, of which some trainings collapse
 # The default network and tiles for more updates, at several rates: `python3 -m wi2_paper.unseen lengths`.
 LENGTHS = tuple(
     with_recipe("fewdata", n_updates=n_updates, learning_rate=rate)
@@ -33,7 +34,7 @@ PHOTO_NETWORKS = {
     name: with_recipe(recipe, dataset=PHOTOS, task=task, model=BETTER, n_train=10_000, n_updates=n_updates)
     for name, task, recipe, n_updates in (
         ("photo_sr_x4", "sr_x4", "general", 24_000),
-        ("photo_sr_x8", "sr_x8", "general", 12_000),
+        ("photo_sr_x8", "sr_x8", "general", 24_000),
         ("photo_sr_x2", "sr_x2", "general", 12_000),
         ("photo_noise", "noise_s0..100", "general", 24_000),
         ("photo_camera_x4", CAMERA, "general", 44_000),
@@ -89,6 +90,7 @@ def matrix(budget=BUDGET):
         *(("paper", {"task": task, "n_train": n, "model": model, "draw": draw, "seed": draw})
           for draw in range(max(N_BRANCHES.values())) for n, draws in N_BRANCHES.items() if draw < draws
           for task, without in BRANCHES.items() for model in (without, paper)),
+        *(("paper", {"task": "sr_x8", "n_train": N_MAX["mars"], "seed": seed}) for seed in SEEDS_X8),
         *(("paper", {"n_train": n, "draw": draw, "seed": draw})
           for n, draws in PAPER_DRAWS.items() for draw in range(draws)),
         *(("fewdata", {"n_train": n}) for n in CURVE),
