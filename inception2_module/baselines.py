@@ -8,6 +8,7 @@ Shapes: x is (N, H, W, 3); `width` channels; `last` holds the options of the lay
 """
 
 from inception2_module.backend import layers
+from inception2_module.networks import residual_block
 
 UNSHUFFLE = 4  # EDSR works on the low-resolution image: a quarter of the sides of an image enlarged by 4
 
@@ -20,7 +21,7 @@ def edsr(x, width, last, n_blocks, shuffles):
     degraded = x
     x = features = _conv(x, width, 3 * UNSHUFFLE, strides=UNSHUFFLE)              # (N, H/4, W/4, width)
     for block in range(n_blocks):
-        x = _residual_block(x, width, last, f"block{block}")
+        x = residual_block(x, width, last, f"block{block}")
     x = layers.Add()([features, _conv(x, width)])
     if shuffles == (UNSHUFFLE,):
         return [degraded, layers.Conv2DTranspose(3, 3 * UNSHUFFLE, UNSHUFFLE, padding="same", name="edsr_out",
@@ -28,12 +29,6 @@ def edsr(x, width, last, n_blocks, shuffles):
     for scale in shuffles:
         x = layers.Conv2DTranspose(width, 3 * scale, scale, padding="same")(x)    # (N, H, W, width) in the end
     return [degraded, layers.Conv2D(3, 3, padding="same", name="edsr_out", **last)(x)]
-
-
-def _residual_block(x, width, last, name):
-    """The input plus two convolutions with a ReLU between them: (N, h, w, width) -> the same shape."""
-    y = layers.ReLU()(_conv(x, width))
-    return layers.Add()([x, layers.Conv2D(width, 3, padding="same", name=f"{name}_last", **last)(y)])
 
 
 def dncnn(x, width, last, n_layers=17):

@@ -47,6 +47,10 @@ NETWORKS = {
         "Inception-Unet, halved", "input + U-Net + local branch, both on features at half the sides",
         "networks.halved", 586_886, has_dropout=True, pace=1.35,
     ),
+    "inception_unet_deep": Network(
+        "Inception-Unet, deep", "the halved network with two residual blocks at each depth of its U-Net, twice",
+        "networks.halved", 1_473_158, {"n_blocks": 2}, has_dropout=True,
+    ),
     "edsr_8": Network(
         "EDSR, 8 blocks", "EDSR (Lim et al., 2017) at a quarter of the sides, 8 blocks", "baselines.edsr", 683_139,
         {"n_blocks": 8, "shuffles": (4,)}, pace=2.15, learning_rate=1e-3,

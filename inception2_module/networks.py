@@ -182,12 +182,19 @@ def _srcnn535(x, width, dropout, last):
     return layers.Conv2D(3, 5, padding="same", name="srcnn_out", **last)(x)      # (N, H, W, 3)
 
 
-def halved(x, width, last, dropout):
+def halved(x, width, last, dropout, n_blocks=0):
     """Both branches of the paper on features at half the sides: a quarter of the arithmetic a layer.
 
     What that saves goes into a deeper local branch; the U-Net has smaller kernels. The linear features go around the
-    local branch: a linear filter is learned at once, which noise needs most.
+    local branch: a linear filter is learned at once, which noise needs most. `n_blocks` residual blocks at each depth
+    of the U-Net, on its way down and up again, average widely where that is cheap, as in DRUNet (Zhang et al., TPAMI
+    2022).
     """
+    def averaged(x, name):
+        for block in range(n_blocks):
+            x = residual_block(x, width, last, f"{name}_block{block}")
+        return x
+
     degraded = x
     linear = layers.Conv2D(width, 6, strides=2, padding="same", name="linear")(x)
     features = local = layers.ReLU(name="features")(linear)                      # (N, H/2, W/2, width)
@@ -197,15 +204,22 @@ def halved(x, width, last, dropout):
     x, skips = features, []
     for depth in range(3):
         x = _hidden(x, layers.Conv2D, width, 3, dropout, f"unet_down{depth}", strides=2)
+        x = averaged(x, f"unet_down{depth}")
         skips.append(x)                                                          # H/4, H/8, H/16
     x = _hidden(x, layers.Conv2D, width, 3, dropout, "unet_bottom")              # (N, H/16, W/16, width)
     for depth in reversed(range(3)):
-        x = layers.Add(name=f"unet_skip{depth}")([x, skips[depth]])
+        x = averaged(layers.Add(name=f"unet_skip{depth}")([x, skips[depth]]), f"unet_up{depth}")
         x = _hidden(x, layers.Conv2DTranspose, width, 4, dropout, f"unet_up{depth}", strides=2)
     x = _hidden(x, layers.Conv2D, width, 3, dropout, "unet_top")                 # (N, H/2, W/2, width)
     enlarged = [layers.Conv2DTranspose(3, 6, strides=2, padding="same", name=f"{name}_out", **last)(branch)
                 for name, branch in (("local", local), ("unet", x))]             # (N, H, W, 3) each
     return [degraded, *enlarged]
+
+
+def residual_block(x, width, last, name):
+    """The input plus two convolutions with a ReLU between them: (N, h, w, width) -> the same shape."""
+    y = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"{name}_first")(x)
+    return layers.Add(name=name)([x, layers.Conv2D(width, 3, padding="same", name=f"{name}_last", **last)(y)])
 
 
 def _hidden(x, layer, filters, kernel, dropout, name, strides=1):
