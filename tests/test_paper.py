@@ -218,10 +218,30 @@ def test_the_branches_are_drawn_as_far_as_they_are_at_hand(monkeypatch, tmp_path
     assert sorted(content) == sorted(results)
     figures.save(figure, tmp_path / "branches.pdf", content)
     assert f"/Subject ({' '.join(content)})".encode() in (tmp_path / "branches.pdf").read_bytes()
+    monkeypatch.setattr(pictures, "restored", untrained)
+    assert figures.draw_branches(results)[1] == content  # the tiles were kept
     for result in results.values():
         result["methods"]["restored"]["psnr_tiles"][0] = 30.0
     with pytest.raises(util.UserError, match="of another data set or network"):
         figures.draw_branches(results)
+
+
+def untrained(experiment, degraded):
+    raise util.UserError(f"runs/{experiment.name}/model.keras is missing")
+
+
+def test_of_several_seeds_the_first_at_hand_is_drawn(monkeypatch, tmp_path):
+    tile = np.full((2, 16, 16, 3), 128, np.uint8)
+    monkeypatch.setattr(pictures, "read_tiles", lambda task: (tile, tile + 26))
+    monkeypatch.setattr(figures, "TOLERANCE", 1.0)
+    monkeypatch.chdir(tmp_path)
+    seeds = pictures.find_seeds("sr_x8", "paper", tables.PAPER, 10_000)
+    assert [seed.seed for seed in seeds] == [0, *matrix.SEEDS_X8]
+    without = replace(seeds[0], model="unet_srcnn535")
+    results = {e.name: scored(e, gain=0.0) for e in (*seeds[:2], without)}
+    monkeypatch.setattr(pictures, "restored", lambda experiment, degraded: (
+        untrained(experiment, degraded) if experiment == seeds[0] else degraded))
+    assert list(figures.draw_branches(results)[1]) == [seeds[1].name, without.name]
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")

@@ -7,6 +7,7 @@ drawing it again, and bears no date, so that the same content is the same file.
 import hashlib
 import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 
 import util
+from download_module import tilefile
 from inception2_module import networkfile, scores
 from wi2_paper import pictures, tables
 from wi2_paper.matrix import BETTER, BRANCHES, N_BRANCHES, PUBLISHED
@@ -23,6 +25,7 @@ FONT = {"font.size": 7, "font.family": "DejaVu Sans", "axes.linewidth": 0.6, "li
 COLUMN, PAGE = 3.3, 6.9  # inches: the widths of a column and of both
 HEADS = {"sr_x4": "x4", "sr_x8": "x8", "noise_s64": "noise, $\\sigma$ = 64"}
 BRANCH = {"srcnn535": "SRCNN535", "bypass": "the bypass"}
+KEPT = Path("wi2_paper/generated/branches")
 TOLERANCE = 0.05  # dB between a tile restored again, on another machine perhaps, and its result
 
 
@@ -183,7 +186,10 @@ def tiles_content(results):
 
 
 def draw_branches(results):
-    """Draw a test tile by the paper's network with and without a branch, as far as the trainings are in runs/.
+    """Draw a test tile by the paper's network with and without a branch, as far as the trainings are at hand.
+
+    Of several seeds the first one at hand is drawn. Each tile is kept in generated/branches/, and taken from there
+    where runs/ does not hold its training any more.
 
     Returns
     -------
@@ -194,22 +200,37 @@ def draw_branches(results):
         target, degraded = pictures.read_tiles(task)
         for model in (tables.PAPER, without):
             for n in sorted(N_BRANCHES, reverse=True):
-                experiment = pictures.find(task, "paper", model, n)
                 head = f"{HEADS[task]}\nwith{'out' * (model == without)} {BRANCH[tables.left_out(without)]}\nn = {n:,}"
                 column = head, [None, None], [None, None]
-                try:
-                    known = tile_scores(results, experiment.name)
-                    restored = pictures.restored(experiment, degraded)
-                except util.UserError as error:
-                    missing = missing or error
-                else:
-                    _check(task, target, {"input": degraded, "restored": restored}, known)
+                for experiment in pictures.find_seeds(task, "paper", model, n):
+                    try:
+                        known = tile_scores(results, experiment.name)
+                        restored = _first_restored(experiment, degraded)
+                    except util.UserError as error:
+                        missing = missing or error
+                        continue
+                    _check(task, target[:1], {"input": degraded[:1], "restored": restored[None]}, known)
                     content[experiment.name] = known
-                    column = head, [degraded[0], restored[0]], [known[method][0] for method in known]
+                    column = head, [degraded[0], restored], [known[method][0] for method in known]
+                    break
                 columns.append(column)
     if not any(f"-{model}-" in name for model in BRANCHES.values() for name in content):
         raise missing
     return _grid(columns, ("input", "network"), n_columns=6), content
+
+
+def _first_restored(experiment, degraded):
+    """Restore the first tile and keep it; without the training, take it as it was kept."""
+    path = KEPT / f"{experiment.name}.png"
+    try:
+        tile = pictures.restored(experiment, degraded)[0]
+    except util.UserError:
+        if not path.is_file():
+            raise
+        return tilefile.read_image(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tilefile.write_image(path, tile)
+    return tile
 
 
 def tile_scores(results, name):
@@ -225,9 +246,10 @@ def _check(task, target, images, known):
     """Refuse tiles or networks that are not those of the result whose scores are written below them."""
     for method, tiles in images.items():
         psnr = scores.psnr(target, tiles)
-        if not np.allclose(psnr, [value for value, _ in known[method]], atol=TOLERANCE):
+        expected = [value for value, _ in known[method]][:len(psnr)]
+        if not np.allclose(psnr, expected, atol=TOLERANCE):
             raise util.UserError(f"{task}, {method}: the tiles have a PSNR of {psnr.round(2)}, their result says "
-                                 f"{[value for value, _ in known[method]]}: they are of another data set or network")
+                                 f"{expected}: they are of another data set or network")
 
 
 def _grid(columns, labels, n_columns=None):

@@ -139,8 +139,13 @@ def read_tiles(task):
 
 def find(task, recipe, model, n_train):
     """Return the experiment of the matrix on Mars, draw 0."""
+    return find_seeds(task, recipe, model, n_train)[0]
+
+
+def find_seeds(task, recipe, model, n_train):
+    """Return the experiments of the matrix on Mars that differ in their seeds alone, draw 0."""
     wanted = ("mars", task, recipe, model, n_train, 0)
-    return next(e for e in matrix() if (e.dataset, e.task, e.recipe, e.model, e.n_train, e.draw) == wanted)
+    return [e for e in matrix() if (e.dataset, e.task, e.recipe, e.model, e.n_train, e.draw) == wanted]
 
 
 def result_of(experiment):
