@@ -5,6 +5,7 @@ from inception2_module.experiments import ADAPT, NETWORKS, RECIPES, Experiment, 
 CELLS = tuple((dataset, task) for dataset in ("mars", "div2k") for task in ("sr_x4", "sr_x8", "noise_s64"))
 OTHER_TASKS = ("defocus_r3",)  # of Mars, each once
 BETTER = "inception_unet_halved"
+DEEP = "inception_unet_deep"  # for long trainings
 COMPARED = ("paper", "fewdata")  # recipes
 # What a camera may do to an image, to be undone without being told how much of it there is.
 CAMERA = "blur_s0.5..2+sr_x4+noise_s0..10+jpeg_q50..95"
@@ -31,13 +32,14 @@ LENGTHS = tuple(
 # Photographs whose licence lets networks be given away: datasets/photos, see wi2_paper/README.md, Photographs.
 PHOTOS = "photos"
 PHOTO_NETWORKS = {
-    name: with_recipe(recipe, dataset=PHOTOS, task=task, model=BETTER, n_train=10_000, n_updates=n_updates)
-    for name, task, recipe, n_updates in (
-        ("photo_sr_x4", "sr_x4", "general", 24_000),
-        ("photo_sr_x8", "sr_x8", "general", 24_000),
-        ("photo_sr_x2", "sr_x2", "general", 12_000),
-        ("photo_noise", "noise_s0..100", "general", 24_000),
-        ("photo_camera_x4", CAMERA, "general", 44_000),
+    name: with_recipe("general", dataset=PHOTOS, task=task, model=model, n_train=10_000, n_updates=n_updates,
+                      precision=precision)
+    for name, task, model, n_updates, precision in (
+        ("photo_sr_x4", "sr_x4", BETTER, 24_000, "float32"),
+        ("photo_sr_x8", "sr_x8", DEEP, 24_000, "bfloat16"),
+        ("photo_sr_x2", "sr_x2", BETTER, 12_000, "bfloat16"),
+        ("photo_noise", "noise_s0..100", DEEP, 24_000, "bfloat16"),
+        ("photo_camera_x4", CAMERA, BETTER, 44_000, "float32"),
     )
 }
 ADAPTED = {10: 3, 100: 1}  # draws of n tiles that a network of photographs is adapted to
