@@ -48,8 +48,8 @@ NETWORKS = {
         "networks.halved", 586_886, has_dropout=True, pace=1.35,
     ),
     "inception_unet_deep": Network(
-        "Inception-Unet, deep", "the halved network with two residual blocks at each depth of its U-Net, twice",
-        "networks.halved", 1_473_158, {"n_blocks": 2}, has_dropout=True,
+        "Inception-Unet, deep", "the halved network and eight residual blocks at a quarter of the sides in its U-Net",
+        "networks.halved", 1_177_734, {"n_blocks": 4}, has_dropout=True,
     ),
     "edsr_8": Network(
         "EDSR, 8 blocks", "EDSR (Lim et al., 2017) at a quarter of the sides, 8 blocks", "baselines.edsr", 683_139,

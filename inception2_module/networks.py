@@ -186,9 +186,9 @@ def halved(x, width, last, dropout, n_blocks=0):
     """Both branches of the paper on features at half the sides: a quarter of the arithmetic a layer.
 
     What that saves goes into a deeper local branch; the U-Net has smaller kernels. The linear features go around the
-    local branch: a linear filter is learned at once, which noise needs most. `n_blocks` residual blocks at each depth
-    of the U-Net, on its way down and up again, average widely where that is cheap, as in DRUNet (Zhang et al., TPAMI
-    2022).
+    local branch: a linear filter is learned at once, which noise needs most. `n_blocks` residual blocks on the way
+    down and as many on the way up at a quarter of the sides average widely where that is cheap, as in DRUNet (Zhang et
+    al., TPAMI 2022); deeper ones die.
     """
     def averaged(x, name):
         for block in range(n_blocks):
@@ -204,11 +204,14 @@ def halved(x, width, last, dropout, n_blocks=0):
     x, skips = features, []
     for depth in range(3):
         x = _hidden(x, layers.Conv2D, width, 3, dropout, f"unet_down{depth}", strides=2)
-        x = averaged(x, f"unet_down{depth}")
+        if not depth:
+            x = averaged(x, "unet_down0")
         skips.append(x)                                                          # H/4, H/8, H/16
     x = _hidden(x, layers.Conv2D, width, 3, dropout, "unet_bottom")              # (N, H/16, W/16, width)
     for depth in reversed(range(3)):
-        x = averaged(layers.Add(name=f"unet_skip{depth}")([x, skips[depth]]), f"unet_up{depth}")
+        x = layers.Add(name=f"unet_skip{depth}")([x, skips[depth]])
+        if not depth:
+            x = averaged(x, "unet_up0")
         x = _hidden(x, layers.Conv2DTranspose, width, 4, dropout, f"unet_up{depth}", strides=2)
     x = _hidden(x, layers.Conv2D, width, 3, dropout, "unet_top")                 # (N, H/2, W/2, width)
     enlarged = [layers.Conv2DTranspose(3, 6, strides=2, padding="same", name=f"{name}_out", **last)(branch)

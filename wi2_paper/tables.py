@@ -343,7 +343,8 @@ def remarks_block(results):
     ]
     notes += [
         f"{result['dataset']} {result['task']}, {result['recipe']}, {NETWORKS[result['model']].title}, "
-        f"n = {result['n_train']:,}, draw {result['draw']}: {result['warning']}."
+        f"n = {result['n_train']:,}, draw {result['draw']}"
+        + f", seed {result['seed']}" * (result["seed"] != result["draw"]) + f": {result['warning']}."
         for result in found if result["warning"]
     ]
     notes += [
