@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import inception2
 import util
 from inception2_module import networkfile, networks
 from inception2_module.experiments import with_recipe
@@ -44,6 +45,9 @@ def test_a_network_is_published_with_its_graph_and_how_far_it_sees(trained):
     assert sorted(contents()) == ["README.md", "tiny_sr_x4.json", "tiny_sr_x4.keras", "tiny_sr_x4.onnx"]
     path, card = networkfile.find_weights("tiny_sr_x4")
     assert card["reach"] == 16
+    command, script, *options = card["command"].split()
+    assert (command, script) == ("python3", "inception2.py")
+    assert inception2.experiment_of(inception2.build_parser().parse_args(["train", *options])) == EXPERIMENT
     networkfile.load_predict(path, card)
     (Path("runs") / EXPERIMENT.name / "model.keras").unlink()
     before = contents()

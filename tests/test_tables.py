@@ -159,6 +159,10 @@ def test_mars_has_the_bare_ground_beside_all_tiles():
     block = tables.gain_block([card], {FIRST.name: result})
     assert "| x4 | 20.00 | 20.50 (Lanczos) | **21.25** |" in block
     assert "| x4, terrain | 20.00 | **20.50** (Lanczos) | 20.50 |" in block  # who is not ahead is not in bold
+    photographs = result_of(FIRST, gain=1.5) | {"groups": result["groups"]}
+    block = tables.gain_block([card], {FIRST.name: result, matrix.unseen("photo_sr_x4", "mars", "sr_x4"): photographs})
+    assert "| x4 | 20.00 | 20.50 (Lanczos) | 21.25 | **21.50** |" in block
+    assert "| x4, terrain | 20.00 | 20.50 (Lanczos) | 20.50 | **21.50** |" in block
 
 
 def test_the_best_without_a_network_is_the_best_over_all_draws():

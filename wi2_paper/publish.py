@@ -58,10 +58,11 @@ def publish(name, experiment):
     """Copy one network, which lacks nothing, and write its card; return the card."""
     model_path, result_path, old = _known(name, experiment)
     result = util.read_json(result_path)
-    psnr = {"psnr": {method: scores["psnr"] for method, scores in result["methods"].items()}}
+    known = {"psnr": {method: scores["psnr"] for method, scores in result["methods"].items()},
+             "command": f"python3 inception2.py {' '.join(arguments(experiment))}"}
     if not model_path.is_file():
         print(f"{model_path} is missing: {name}.keras stays, its card has the scores of {result_path}")
-        return write(old | psnr, WEIGHTS / f"{name}.keras")
+        return write(old | known, WEIGHTS / f"{name}.keras")
     manifest = util.read_json(Path("datasets") / experiment.dataset / "manifest.json")
     licence, citation = CREDITS.get(experiment.dataset, (manifest["licence"], manifest["citation"]))
     return write({
@@ -69,7 +70,7 @@ def publish(name, experiment):
         **{key: result.get(key) for key in (*asdict(experiment), "recipe_settings")},  # some the oldest have not
         "result": result_path.as_posix(), "git_commit": result["git_commit"],
         "data_licence": licence, "data_citation": citation, "data_id": result["data"]["data_id"],
-        **psnr, "n_test": result["n_test"],
+        **known, "n_test": result["n_test"],
     }, model_path)
 
 
@@ -116,7 +117,7 @@ def describe(cards):
             f"| `{card['name']}` | {card['model']} | {card['recipe']} | {card['n_train']:,} | {card['n_updates']:,} | "
             f"{psnr['input']:.2f} | {best:.2f} | {psnr['restored']:.2f} | `{card['sha256']}` |"
         )
-    lines += ["", "Data and licence of each network, and the file with its result:", ""]
+    lines += ["", "Data, licence and result of each network; its card, NAME.json, holds the command that trained it:", ""]
     lines += [
         f"- `{card['name']}`: trained on data under {card['data_licence']} ({card['data_citation']}); the network is "
         f"under the same licence. Result: `{card['result']}`."

@@ -148,20 +148,26 @@ def _matrix():
 
 
 def gain_block(cards, results):
-    """What the networks of weights/ give on the test tiles: from their cards, of a group from their results."""
+    """What the networks of weights/ give on Mars: those of Mars from their cards, beside those of photographs alone."""
     rows = []
     for card in (card for card in cards if card["dataset"] == "mars"):
         found = results.get(Path(card["result"]).stem)
+        start = STARTS.get(card["task"])
+        of_photographs = start and results.get(matrix.unseen(start, "mars", card["task"]))
         for group in _groups(found and [found], card["dataset"]):
             psnr = card["psnr"] if not group else {
                 name: evaluation.mean_of(row, found, group) for name, row in found["methods"].items()
             }
             best = best_classical(psnr)
-            ours, other = (f"{psnr[name]:.2f}" for name in ("restored", best))
-            ours, other = (f"**{ours}**", other) if psnr["restored"] > psnr[best] else (ours, f"**{other}**")
-            rows.append([_named(TASKS[card["task"]], group), f"{psnr['input']:.2f}", f"{other} ({CLASSICAL[best]})",
-                         ours])
-    return _table(["Mars, other Martian days", "input", "best without a network", "network"], rows)
+            values = [psnr[best], psnr["restored"]]
+            if of_photographs:
+                values.append(evaluation.mean_of(of_photographs["methods"]["restored"], of_photographs, group))
+            cells = [f"**{value:.2f}**" if number == values.index(max(values)) else f"{value:.2f}"
+                     for number, value in enumerate(values)] + [MISSING] * (3 - len(values))
+            cells[0] += f" ({CLASSICAL[best]})"
+            rows.append([_named(TASKS[card["task"]], group), f"{psnr['input']:.2f}", *cells])
+    return _table(["Mars, other Martian days", "input", "best without a network", "1,000 Mars tiles",
+                   "photographs only"], rows)
 
 
 def best_classical(psnr):
