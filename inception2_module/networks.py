@@ -2,6 +2,7 @@
 
     Inception-Unet+SRCNN535  = x + UNet(x) + SRCNN535(x), 805,638 parameters at width 64: the paper's
     halved                   = x + enlarge(UNet(f)) + enlarge(f + local(f)), f: features at half the sides
+    deep                     = halved, with residual blocks in its U-Net
 
 Everything here is `keras.layers`, so the same code runs on TensorFlow, JAX or PyTorch (KERAS_BACKEND).
 Shapes: N batch, H and W height and width (multiples of 16), C = 3 channels; values are floats, 0..1 in.
@@ -27,8 +28,8 @@ def build_model(name="inception_unet_srcnn535", width=64, dropout=0.2, start_at_
     ----------
     name : one of `experiments.NETWORKS`; another one raises KeyError
     width : int, channels of the hidden layers (those named narrow have half as many)
-    dropout : float in [0, 1), the rate after every hidden layer; a network without any raises
-        `util.UserError` for a rate above 0
+    dropout : float in [0, 1), the rate after every hidden layer but those of residual blocks; a network without any
+        raises `util.UserError` for a rate above 0
     start_at_identity : bool, whether the last layers (of the branches, and of residual blocks) start at zero, so
         that a network with bypass starts as the identity (the other layers start as usual, so it can leave that at
         once)

@@ -42,7 +42,7 @@ def test_a_network_with_bypass_starts_at_the_identity_and_can_leave_it(name):
     assert np.abs(model.predict_on_batch(degraded) - degraded).max() > 1e-6
 
 
-@pytest.mark.parametrize("name", ["inception_unet_srcnn535", "inception_unet_halved"])
+@pytest.mark.parametrize("name", ["inception_unet_srcnn535", "inception_unet_halved", "inception_unet_deep"])
 def test_standardised_layers_are_alive_and_blind_to_brightness(name):
     degraded = np.random.default_rng(0).random((4, 64, 64, 3), np.float32)
     model = networks.build_model(name, width=8, dropout=0.0, start_at_identity=True)

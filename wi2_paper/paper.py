@@ -3,8 +3,9 @@
     python3 -m wi2_paper.paper                  # make paper-figures: all tables, numbers and figures, half a minute
     python3 -m wi2_paper.paper curve network    # only these figures; the tables and numbers are always written
 
-The figures of test tiles need datasets/mars (download.py --dataset mars), that of the branches also the trainings in
-runs/ (reproduce.py); a figure that cannot be drawn stays as it is, and a line says what it lacks.
+The figures of test tiles need datasets/mars (download.py --dataset mars); that of the branches takes the trainings in
+runs/ (reproduce.py), or the tiles that they gave, which it keeps in generated/branches/. A figure that cannot be drawn
+stays as it is, and a line says what it lacks.
 """
 
 import argparse

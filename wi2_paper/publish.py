@@ -117,7 +117,7 @@ def describe(cards):
             f"| `{card['name']}` | {card['model']} | {card['recipe']} | {card['n_train']:,} | {card['n_updates']:,} | "
             f"{psnr['input']:.2f} | {best:.2f} | {psnr['restored']:.2f} | `{card['sha256']}` |"
         )
-    lines += ["", "Data, licence and result of each network; its card, NAME.json, holds the command that trained it:", ""]
+    lines += ["", "Data, licence and result of each network; its card, NAME.json, has the command that trained it:", ""]
     lines += [
         f"- `{card['name']}`: trained on data under {card['data_licence']} ({card['data_citation']}); the network is "
         f"under the same licence. Result: `{card['result']}`."
