@@ -246,6 +246,10 @@ def _others(results):
             found |= _both(f"photos-{dataset}-{name}", tables.over_input(column))
         many = tables.find_draws(results, dataset=dataset, task="sr_x4", recipe="fewdata", model=BETTER, n_train=1_000)
         found |= _photos_beside(dataset, columns[2], many)
+    for task in ("sr_x8", "noise_s64"):
+        only = tables.photographs_cells(results, "mars", task)[2]
+        found |= _both(f"photos-mars-{SHORT[task]}-only", tables.over_input(only))
+        found |= _both(f"photos-mars-{SHORT[task]}-only-best", tables.over_best(only))
     heads, rows = tables.ablation_rows(results.get("ablation", {}))
     for row in rows:
         for head, text in zip(heads[1:], row[1:], strict=True):

@@ -1,5 +1,7 @@
 """The experiments of the tables, the most telling first. No Keras in here."""
 
+from dataclasses import replace
+
 from inception2_module.experiments import ADAPT, NETWORKS, RECIPES, Experiment, with_recipe
 
 CELLS = tuple((dataset, task) for dataset in ("mars", "div2k") for task in ("sr_x4", "sr_x8", "noise_s64"))
@@ -42,6 +44,8 @@ PHOTO_NETWORKS = {
         ("photo_camera_x4", CAMERA, BETTER, 44_000, "float32"),
     )
 }
+# The denoiser as it was before the deep network: what that gives, the same number of updates.
+HALVED_NOISE = replace(PHOTO_NETWORKS["photo_noise"], model=BETTER, precision="float32")
 ADAPTED = {10: 3, 100: 1}  # draws of n tiles that a network of photographs is adapted to
 # The network of weights/ that a training of a task starts from.
 STARTS = {"sr_x4": "photo_sr_x4", "sr_x8": "photo_sr_x8", "noise_s64": "photo_noise"}

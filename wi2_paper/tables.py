@@ -80,7 +80,7 @@ def result_names():
     """Return the experiments of the matrix and other measurements: nothing of a user's own data."""
     chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
     measured = ("benchmark_speed", "ablation", "ablation_longer", "lengths", "mismatch", "camera")
-    chosen += PHOTO_NETWORKS.values()
+    chosen += [*PHOTO_NETWORKS.values(), matrix.HALVED_NOISE]
     chosen += [matrix.adapted("elevation", "sr_x4", n, draw) for n, draws in ADAPTED.items() for draw in range(draws)]
     unseen = [matrix.unseen(STARTS[task], dataset, task) for dataset, task in _started()]
     unseen += [matrix.unseen("photo_noise", *cell) for cell in BLIND]
@@ -162,8 +162,10 @@ def gain_block(cards, results):
             values = [psnr[best], psnr["restored"]]
             if of_photographs:
                 values.append(evaluation.mean_of(of_photographs["methods"]["restored"], of_photographs, group))
-            cells = [f"**{value:.2f}**" if number == values.index(max(values)) else f"{value:.2f}"
-                     for number, value in enumerate(values)] + [MISSING] * (3 - len(values))
+            cells = [f"{value:.2f}" for value in values]
+            ahead = cells.index(f"{max(values):.2f}")  # of equal ones the first, which needs no network
+            cells[ahead] = f"**{cells[ahead]}**"
+            cells += [MISSING] * (3 - len(cells))
             cells[0] += f" ({CLASSICAL[best]})"
             rows.append([_named(TASKS[card["task"]], group), f"{psnr['input']:.2f}", *cells])
     return _table(["Mars, other Martian days", "input", "best without a network", "1,000 Mars tiles",
@@ -326,7 +328,14 @@ def blind_block(results):
                          *(psnr.get(name, MISSING) for name in ("input", *CLASSICAL, "restored")),
                          over_best(cell, group)])
     heads = ["PSNR, dB", "test tiles", "input", *CLASSICAL.values(), "`photo_noise`", "`photo_noise` over the best"]
-    return _table(heads, rows, n_labels=2)
+    both = [results.get(experiment.name) for experiment in (PHOTO_NETWORKS["photo_noise"], matrix.HALVED_NOISE)]
+    if not all(both):
+        return _table(heads, rows, n_labels=2)
+    deep, halved = (evaluation.cell_gain([result])["mean"] for result in both)
+    return _table(heads, rows, n_labels=2) + (
+        f"\n\n- On {both[0]['n_test']} test tiles of photographs (noise of all strengths) the deep network gains "
+        f"{deep:+.2f} dB, the halved one after as many updates, in float32, {halved:+.2f} dB (one training of each)."
+    )
 
 
 def remarks_block(results):
