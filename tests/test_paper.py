@@ -224,6 +224,19 @@ def test_the_branches_are_drawn_as_far_as_they_are_at_hand(monkeypatch, tmp_path
         result["methods"]["restored"]["psnr_tiles"][0] = 30.0
     with pytest.raises(util.UserError, match="of another data set or network"):
         figures.draw_branches(results)
+    kept = {path: path.read_bytes() for path in figures.KEPT.iterdir()}
+    monkeypatch.setattr(pictures, "restored", lambda experiment, degraded: degraded + 50)
+    with pytest.raises(util.UserError, match="of another data set or network"):
+        figures.draw_branches(results)
+    assert kept == {path: path.read_bytes() for path in figures.KEPT.iterdir()}  # not by one of another network
+
+
+@in_git
+def test_the_tiles_that_are_kept_are_those_of_the_figure():
+    listed = subprocess.run(["git", "ls-files", GENERATED / "branches"], cwd=ROOT, capture_output=True, check=True,
+                            text=True).stdout.split()
+    shown = re.search(rb"/Subject \((.*?)\)", (GENERATED / "branches.pdf").read_bytes())[1].decode().split()
+    assert sorted(Path(path).stem for path in listed) == sorted(shown)
 
 
 def untrained(experiment, degraded):

@@ -210,6 +210,7 @@ def draw_branches(results):
                         missing = missing or error
                         continue
                     _check(task, target[:1], {"input": degraded[:1], "restored": restored[None]}, known)
+                    _keep(restored, _kept_path(experiment))
                     content[experiment.name] = known
                     column = head, [degraded[0], restored], [known[method][0] for method in known]
                     break
@@ -220,17 +221,24 @@ def draw_branches(results):
 
 
 def _first_restored(experiment, degraded):
-    """Restore the first tile and keep it; without the training, take it as it was kept."""
-    path = KEPT / f"{experiment.name}.png"
+    """Restore the first of tiles, uint8 (N, H, W, 3); without the training, take it as it was kept: uint8 (H, W, 3)."""
     try:
-        tile = pictures.restored(experiment, degraded)[0]
+        return pictures.restored(experiment, degraded)[0]
     except util.UserError:
-        if not path.is_file():
+        if not _kept_path(experiment).is_file():
             raise
-        return tilefile.read_image(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tilefile.write_image(path, tile)
-    return tile
+        return tilefile.read_image(_kept_path(experiment))
+
+
+def _kept_path(experiment):
+    return KEPT / f"{experiment.name}.png"
+
+
+def _keep(tile, path):
+    """Write a tile, but not the same pixels once more: another Pillow makes other bytes of them."""
+    if not path.is_file() or not np.array_equal(tilefile.read_image(path), tile):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tilefile.write_image(path, tile)
 
 
 def tile_scores(results, name):

@@ -250,6 +250,8 @@ def _others(results):
         only = tables.photographs_cells(results, "mars", task)[2]
         found |= _both(f"photos-mars-{SHORT[task]}-only", tables.over_input(only))
         found |= _both(f"photos-mars-{SHORT[task]}-only-best", tables.over_best(only))
+    weak = results.get(matrix.unseen("photo_noise", "mars", "noise_s10"))
+    found |= _both("photos-mars-weak-best", tables.over_best([weak] if weak else []))
     heads, rows = tables.ablation_rows(results.get("ablation", {}))
     for row in rows:
         for head, text in zip(heads[1:], row[1:], strict=True):

@@ -44,7 +44,7 @@ PHOTO_NETWORKS = {
         ("photo_camera_x4", CAMERA, BETTER, 44_000, "float32"),
     )
 }
-# The denoiser as it was before the deep network: what that gives, the same number of updates.
+# Trained for as many updates with the halved network: what the deep one gives.
 HALVED_NOISE = replace(PHOTO_NETWORKS["photo_noise"], model=BETTER, precision="float32")
 ADAPTED = {10: 3, 100: 1}  # draws of n tiles that a network of photographs is adapted to
 # The network of weights/ that a training of a task starts from.

@@ -328,11 +328,12 @@ def blind_block(results):
                          *(psnr.get(name, MISSING) for name in ("input", *CLASSICAL, "restored")),
                          over_best(cell, group)])
     heads = ["PSNR, dB", "test tiles", "input", *CLASSICAL.values(), "`photo_noise`", "`photo_noise` over the best"]
+    table = _table(heads, rows, n_labels=2)
     both = [results.get(experiment.name) for experiment in (PHOTO_NETWORKS["photo_noise"], matrix.HALVED_NOISE)]
     if not all(both):
-        return _table(heads, rows, n_labels=2)
+        return table
     deep, halved = (evaluation.cell_gain([result])["mean"] for result in both)
-    return _table(heads, rows, n_labels=2) + (
+    return table + (
         f"\n\n- On {both[0]['n_test']} test tiles of photographs (noise of all strengths) the deep network gains "
         f"{deep:+.2f} dB, the halved one after as many updates, in float32, {halved:+.2f} dB (one training of each)."
     )
