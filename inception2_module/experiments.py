@@ -208,7 +208,7 @@ class Change:
 
 
 CHANGES = {
-    "adam": Change("Adam instead of Muon, 1e-3", {"optimizer": "adam", "learning_rate": 1e-3}),
+    "adam": Change("Adam instead of Muon", {"optimizer": "adam", "learning_rate": 1e-3}),
     "dropout": Change("dropout 0.2", {"dropout": 0.2}),
     "mse": Change("mean squared error", {"loss": "mse"}),
     "no-symmetries": Change("no turning and mirroring", {"symmetries": False}),

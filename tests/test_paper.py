@@ -94,7 +94,7 @@ def test_the_words_of_the_paper_hold(results):
 
     assert "超解像では恒等写像から始めることが，雑音除去ではMuonを使うこととドロップアウトを使わないことが" in TEXT
     assert worst(0, 1) == worst(1, 1) == {"not started as the identity"}
-    assert worst(2, 2) == {"Adam instead of Muon, 1e-3", "dropout 0.2"}
+    assert worst(2, 2) == {"Adam instead of Muon, 0.001", "dropout 0.2"}
     heads, rows = tables.networks_rows(results)
     best = {task: max((float(row[heads.index(task)].rstrip("*")), row[0]) for row in rows
                       if row[heads.index(task)] != tables.MISSING)[1] for task in tables.TASKS}

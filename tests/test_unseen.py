@@ -21,7 +21,8 @@ def tiny(workplace, monkeypatch):
     write_dataset(workplace / "datasets", name="mars")
     monkeypatch.setattr(unseen, "CELLS", (("mars", "sr_x4"),))
     monkeypatch.setattr(unseen, "ABLATION", {name: ABLATION[name] for name in ("fewdata", "fewdata-no-averaging")})
-    longer = [experiment for experiment in unseen.LONGER if experiment.task == "sr_x4"]
+    longer = [experiment for experiment in unseen.LONGER if experiment.task == "sr_x4" and experiment.n_train == 10]
+    longer += [experiment for experiment in unseen.LONGER if experiment.recipe == "fewdata-adam"][:2]
     longer = [replace(experiment, n_train=4, n_updates=3, width=4) for experiment in longer]
     for name, value in {"N_TRAIN": 4, "N_UPDATES": 2, "WIDTH": 4, "LONGER": longer}.items():
         monkeypatch.setattr(unseen, name, value)
@@ -42,7 +43,9 @@ def test_an_ablation_measures_on_unseen_tiles_and_goes_on(tiny, monkeypatch):
     block = tables.ablation_block(result, longer)
     assert "| last weights, no averaging or choice | " in block
     assert "Validation tiles (8)" in block
-    assert "mars sr_x4, n = 4, 3 updates, no permuted channels: " in block
+    assert "(3 updates):" in block
+    for change in ("no permuted channels", "Adam instead of Muon, 0.002", "Adam instead of Muon, 0.001"):
+        assert f"| mars sr_x4 | 4 | {change} | " in block
 
 
 def test_an_ingredient_is_left_out_where_it_does_something():

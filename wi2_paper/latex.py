@@ -8,7 +8,7 @@ import re
 
 import util
 from inception2_module import evaluation
-from inception2_module.experiments import CHANGES, NETWORKS, RECIPES
+from inception2_module.experiments import ABLATION, CHANGES, NETWORKS, RECIPES
 from wi2_paper import matrix, tables
 from wi2_paper.matrix import BETTER, BRANCHES, BUDGET, N_BRANCHES, N_MAX
 
@@ -28,7 +28,7 @@ GAIN = re.compile(r"(?P<mean>[+-]\d+\.\d+)(?P<draw>\*?)(?: \[(?P<low>[^,]+), (?P
 SHORT = {"sr_x4": "x4", "sr_x8": "x8", "noise_s64": "noise"}  # in the names of numbers
 GROUPS = {"": None, "-terrain": "terrain", "-rover": "rover"}
 INGREDIENTS = {  # the changes to fewdata that the paper shows
-    "none: mean gain over the input": "変更なし（利得）", "Adam instead of Muon, 1e-3": r"Muon$\to$Adam",
+    "none: mean gain over the input": "変更なし（利得）", "Adam instead of Muon, 0.001": r"Muon$\to$Adam",
     "dropout 0.2": "ドロップアウト0.2", "not started as the identity": "恒等写像から始めない",
     "whole tiles, batch 1, low-resolution grid fixed": "切り出しなし", "no turning and mirroring": "回転・反転なし",
     "fixed inputs": "入力を作り直さない", "mean squared error": "二乗誤差",
@@ -257,11 +257,12 @@ def _others(results):
         for head, text in zip(heads[1:], row[1:], strict=True):
             dataset, task = head.split()
             found |= _both(f"change-{_slug(row[0])}-{dataset}-{SHORT[task]}", text)
-    longer = {(entry["recipe"], entry["dataset"], entry["task"], entry["n_train"]): gain
+    longer = {(entry["recipe"], entry["learning_rate"], entry["dataset"], entry["task"], entry["n_train"]): gain
               for entry, gain in tables.longer_gains(results.get("ablation_longer", {}))}
     for change in CHANGES:
+        recipe = f"fewdata-{change}"
         for dataset, task in matrix.CELLS:
-            gain = longer.get((f"fewdata-{change}", dataset, task, 100), tables.MISSING)
+            gain = longer.get((recipe, ABLATION[recipe].learning_rate, dataset, task, 100), tables.MISSING)
             found |= _both(f"longer-{change}-{dataset}-{SHORT[task]}", gain)
     heads, rows = tables.networks_rows(results)
     for row in rows:

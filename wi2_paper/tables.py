@@ -595,13 +595,14 @@ def ablation_block(ablation, longer):
         "width, one seed. First row: gain over the input in dB. Other rows: what the change adds to it, with 95 % "
         "intervals.",
     ]
-    notes += [
-        "A run as long and as wide as those of the tables of gains, for an ingredient that a short run speaks against: "
-        f"{entry['dataset']} {entry['task']}, n = {entry['n_train']}, {entry['n_updates']:,} updates, "
-        f"{experiments.CHANGES[entry['recipe'].removeprefix('fewdata-')].title}: {gain} dB."
-        for entry, gain in longer_gains(longer)
-    ]
-    return table + "\n\n" + "\n".join(f"- {note}" for note in notes)
+    table += "\n\n" + "\n".join(f"- {note}" for note in notes)
+    if longer:
+        rows = [[f"{entry['dataset']} {entry['task']}", f"{entry['n_train']:,}",
+                 change_title(entry["recipe"], entry["learning_rate"]), gain] for entry, gain in longer_gains(longer)]
+        n_updates = next(iter(longer.values()))["n_updates"]
+        table += f"\n\nThe same, as long and as wide as in the tables of gains ({n_updates:,} updates):\n\n"
+        table += _table(["data", "n", "change to fewdata", "what it adds, dB"], rows, n_labels=3)
+    return table
 
 
 def longer_gains(longer):
@@ -614,18 +615,24 @@ def longer_gains(longer):
             if entry["recipe"] != "fewdata"]
 
 
+def change_title(recipe, learning_rate):
+    """What a recipe of the ablation changes, with the learning rate where that goes with the change."""
+    change = experiments.CHANGES[recipe.removeprefix("fewdata-")]
+    return f"{change.title}, {learning_rate:g}" if "learning_rate" in change.fields else change.title
+
+
 def ablation_rows(ablation):
     entries = {(entry["recipe"], entry["dataset"], entry["task"]): entry for entry in ablation.values()}
     rows = []
-    for recipe in experiments.ABLATION:
-        change = recipe.removeprefix("fewdata").removeprefix("-")
-        row = [experiments.CHANGES[change].title if change else "none: mean gain over the input"]
+    for recipe, values in experiments.ABLATION.items():
+        is_change = recipe != "fewdata"
+        row = [change_title(recipe, values.learning_rate) if is_change else "none: mean gain over the input"]
         for cell in CELLS:
             entry, full = (entries.get((name, *cell)) for name in (recipe, "fewdata"))
             if not entry or not full:
                 row.append(MISSING)
             else:
-                row.append(_gain(_added(entry, full) if change else entry["gain"]))
+                row.append(_gain(_added(entry, full) if is_change else entry["gain"]))
         rows.append(row)
     return ["change to fewdata", *(" ".join(cell) for cell in CELLS)], rows
 

@@ -28,18 +28,23 @@ from wi2_paper.matrix import BUDGET, CELLS, LENGTHS, equal_seconds, pace
 
 N_UNSEEN = 200  # tiles
 RESULTS = Path("results")
+RATES = (2e-3, 1e-3, 5e-4, 2.5e-4)
 N_TRAIN, N_UPDATES, WIDTH = 100, 1_000, 32
-# Ingredients that the short runs speak against, again as long and as wide as the committed tables.
+# As long and as wide as the committed tables: ingredients that the short runs speak against, and Adam at several rates.
 LONGER = [
-    with_recipe(recipe, dataset=dataset, task=task, n_train=n, n_updates=round(BUDGET * RECIPES["fewdata"].n_updates))
-    for dataset, task, n, changes in (
-        ("mars", "noise_s64", 100, ("", "-no-channels", "-no-schedule", "-no-fresh-degradation")),
-        ("mars", "sr_x4", 10, ("", "-no-channels")),
-        ("div2k", "noise_s64", 100, ("", "-no-symmetries")),
-    ) for recipe in (f"fewdata{change}" for change in changes)
+    with_recipe(recipe, dataset=dataset, task=task, n_train=n, n_updates=round(BUDGET * RECIPES["fewdata"].n_updates),
+                learning_rate=rate)
+    for dataset, task, n, changes, rates in (
+        ("mars", "noise_s64", 100, ("", "-no-averaging", "-no-identity", "-no-channels", "-no-schedule",
+                                    "-no-fresh-degradation"), (None,)),
+        ("mars", "sr_x4", 10, ("", "-no-channels"), (None,)),
+        ("div2k", "noise_s64", 100, ("", "-no-symmetries"), (None,)),
+        ("mars", "sr_x4", 100, ("",), (None,)),
+        ("mars", "sr_x4", 100, ("-adam",), RATES),
+        ("mars", "noise_s64", 100, ("-adam",), RATES),
+    ) for recipe in (f"fewdata{change}" for change in changes) for rate in rates
 ]
 N_UPDATES_OF_RATES = 600  # of the paper's network; the others train for the same time
-RATES = (2e-3, 1e-3, 5e-4, 2.5e-4)
 
 
 def main(argv=None):
