@@ -39,7 +39,7 @@ PHOTO_NETWORKS = {
     for name, task, model, n_updates, precision in (
         ("photo_sr_x4", "sr_x4", BETTER, 24_000, "float32"),
         ("photo_sr_x8", "sr_x8", DEEP, 24_000, "bfloat16"),
-        ("photo_sr_x2", "sr_x2", BETTER, 12_000, "bfloat16"),
+        ("photo_sr_x2", "sr_x2", BETTER, 24_000, "bfloat16"),
         ("photo_noise", "noise_s0..100", DEEP, 24_000, "bfloat16"),
         ("photo_camera_x4", CAMERA, BETTER, 44_000, "float32"),
     )
@@ -48,7 +48,7 @@ PHOTO_NETWORKS = {
 HALVED_NOISE = replace(PHOTO_NETWORKS["photo_noise"], model=BETTER, precision="float32")
 ADAPTED = {10: 3, 100: 1}  # draws of n tiles that a network of photographs is adapted to
 # The network of weights/ that a training of a task starts from.
-STARTS = {"sr_x4": "photo_sr_x4", "sr_x8": "photo_sr_x8", "noise_s64": "photo_noise"}
+STARTS = {"sr_x2": "photo_sr_x2", "sr_x4": "photo_sr_x4", "sr_x8": "photo_sr_x8", "noise_s64": "photo_noise"}
 # What the denoiser of photographs, which is not told how much noise there is, is measured on. The pairs are real
 # photographs beside the mean of many of the same (PolyU), which may be measured on and nothing else.
 BLIND = (

@@ -283,7 +283,7 @@ def photographs_rows(results):
         for group in _groups([result for column in columns for result in column], dataset) if known else ():
             best = _best_without(known, group)
             without = evaluation.cell_gain(known, method=best, group=group)
-            rows.append([_named(f"{DATASETS.get(dataset, dataset)} {TASKS[task]}", group),
+            rows.append([_named(f"{DATASETS.get(dataset, dataset)} {TASKS.get(task, task.removeprefix('sr_'))}", group),
                          f"{without['mean']:+.2f} ({CLASSICAL[best]})",
                          *(over_input(column, group) for column in columns)])
     return ["gain over the input, dB", "best without a network", "10 own tiles", "100 own tiles", "photographs only",
@@ -305,8 +305,8 @@ def photographs_cells(results, dataset, task):
 
 
 def _started():
-    """The cells of which there is a network of photographs to start from."""
-    return [cell for cell in (*CELLS, ("elevation", "sr_x4")) if cell[1] in STARTS]
+    """The cells of which there is a network of photographs to start from; of x2 none is trained on tiles alone."""
+    return [("mars", "sr_x2"), ("div2k", "sr_x2"), *CELLS, ("elevation", "sr_x4")]
 
 
 def find_adapted(results, dataset, task, n):
