@@ -22,7 +22,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -67,8 +67,9 @@ def build_parser():
     train.add_argument("--model", choices=NETWORKS,
                        help=f"the network, see inception2_module/README.md (default {Experiment.model})")
     train.add_argument("--recipe", choices=RECIPES, help=f"how it is trained (default {Experiment.recipe})")
-    train.add_argument("--n-train", type=util.positive_int, default=Experiment.n_train,
-                       help="training tiles, a tenth of them held out for validation (default %(default)s)")
+    train.add_argument("--n-train", type=util.positive_int,
+                       help="training tiles, a tenth of them held out for validation (default "
+                            f"{Experiment.n_train}, or all where there are fewer)")
     train.add_argument("--n-updates", type=util.positive_int, help="updates of the weights (default: the recipe's)")
     train.add_argument("--batch-size", type=util.positive_int, help="tiles an update (default: the recipe's)")
     train.add_argument("--learning-rate", type=positive_float, help="of the optimizer (default: the recipe's)")
@@ -170,6 +171,8 @@ def experiment_of(options):
 def run_train(options):
     experiment = experiment_of(options)
     data = TileSet(options.data, experiment.dataset, experiment.task)
+    if options.n_train is None:
+        experiment = replace(experiment, n_train=min(experiment.n_train, data.n_train))
     train_tiles, validation_tiles = data.read_train(experiment.n_train, experiment.draw)
     # Now, so that a broken tile is found before hours of training.
     test_tiles, seen_tiles = data.read_test(options.n_test), data.read_seen(experiment.n_train, experiment.draw)

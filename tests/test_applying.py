@@ -274,8 +274,8 @@ def test_the_cards_of_weights_are_true():
         assert {method: scores["psnr"] for method, scores in result["methods"].items()} == card["psnr"]
         assert f"`{card['sha256']}`" in (networkfile.WEIGHTS / "README.md").read_text()
     assert sorted(names) == [
-        "mars_noise_s64", "mars_sr_x4", "mars_sr_x8", "photo_camera_x4", "photo_noise", "photo_sr_x4",
-        "photo_sr_x8",
+        "mars_noise_s64", "mars_sr_x4", "mars_sr_x8", "photo_camera_x4", "photo_noise", "photo_sr_x2",
+        "photo_sr_x4", "photo_sr_x8",
     ]
 
 

@@ -65,6 +65,12 @@ def test_a_run_writes_its_result_in_the_documented_form(in_trained):
     assert result["data"]["verified"] is False
 
 
+def test_where_there_are_fewer_tiles_than_the_default_all_are_taken(in_trained, capsys):
+    arguments = [part for part in ARGUMENTS if part not in ("--n-train", "12")]
+    assert run(*arguments) == 0  # the training is there
+    assert capsys.readouterr().out.startswith(f"{NAME}\n12 of 12 tiles (--n-train)")
+
+
 def test_a_result_names_no_place_on_this_machine(in_trained):
     text = (in_trained / "results" / f"{NAME}.json").read_text()
     assert str(in_trained) not in text

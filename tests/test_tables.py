@@ -121,8 +121,8 @@ def test_a_cell_is_the_mean_of_its_draws_with_an_interval_and_its_faults():
     results = {FIRST.name: result_of(FIRST), loser.name: result_of(loser, gain=0.25) | {"dead_channels": 0.75}}
     row = f"| mars | sr_x4 | fewdata | {tables.NETWORKS[tables.PAPER].title} |"
     head = "| data | task | recipe | network | n = 100 |\n|---|---|---|---|---|\n"
-    assert tables.gains_block(results, tables.over_input) == f"{head}{row} +0.75 [+0.25, +1.25] |"
-    assert tables.gains_block(results, tables.over_best) == f"{head}{row} +0.25 [-0.25, +0.75] = |"
+    assert tables.gains_block(results, tables.over_input) == f"{head}{row} +0.75† [-5.59, +7.09] = |"
+    assert tables.gains_block(results, tables.over_best) == f"{head}{row} +0.25† [-6.09, +6.59] = |"
     assert tables.draws_block(results) == f"{head}{row} +0.25 … +1.25 (2 draws) |"
     content = tables.remarks_block(results)
     assert "not a published one: mars (a.zip)" in content

@@ -23,8 +23,8 @@ WORDS = (  # of the rows of tables.py, in the words of the paper; a longer one b
     ("mars", "火星"), ("div2k", "DIV2K"), ("srcnn535", "SRCNN535"), ("bypass", "バイパス"), ("fewdata", "提案"),
     ("paper", "従来"), ("∞", r"$\infty$"), (", ", "，"),
 )
-GAIN = re.compile(r"(?P<mean>[+-]\d+\.\d+)(?P<draw>\*?)(?: \[(?P<low>[^,]+), (?P<high>[^]]+)])?(?P<equal>(?: =)?)"
-                  r"(?P<rest>.*)")
+GAIN = re.compile(r"(?P<mean>[+-]\d+\.\d+)(?P<draw>\*?)(?P<dead>†?)(?: \[(?P<low>[^,]+), (?P<high>[^]]+)])?"
+                  r"(?P<equal>(?: =)?)(?P<rest>.*)")
 SHORT = {"sr_x4": "x4", "sr_x8": "x8", "noise_s64": "noise"}  # in the names of numbers
 GROUPS = {"": None, "-terrain": "terrain", "-rover": "rover"}
 INGREDIENTS = {  # the changes to fewdata that the paper shows
@@ -91,7 +91,8 @@ def cell(text, with_interval=False):
     if not found:
         return words(text)
     interval = rf"\interval{{{found['low']}}}{{{found['high']}}}" if with_interval and found["low"] else ""
-    marks = r"\onedraw{}" * bool(found["draw"]) + r"\equal{}" * bool(found["equal"])
+    marks = "".join(rf"\{name}{{}}" for mark, name in (("draw", "onedraw"), ("dead", "dead"), ("equal", "equal"))
+                    if found[mark])
     return f"${found['mean']}${marks}{interval}{words(found['rest'])}"
 
 
@@ -134,7 +135,8 @@ def terrain_table(results):
 
 def photographs_table(results):
     _, rows = tables.photographs_rows(results)
-    rows = [[name, best.split(" ")[0], *gains] for name, best, *gains in rows]  # its name is in the caption
+    rows = [[name, best.split(" ")[0], *gains] for name, best, *gains in rows  # its name is in the caption
+            if set(gains[:2]) != {tables.MISSING}]
     return tabular("lrrrrrr", ["", "ベースライン", "10枚", "100枚", "写真", "$+$10", "$+$100"], rows)
 
 
@@ -312,7 +314,7 @@ def claim_of_srcnn535(results):
     signs = [_sign(gain) for gain in differences.values()]
     verdict = ("この主張は支持される" if set(signs) == {1} else "この主張は支持されない" if 1 not in signs
                else "この主張は一部の枚数でしか支持されない")
-    return f"{told}{_not_run(cells, differences)}{verdict}．%\n"
+    return f"{told}{_not_run(cells, differences)}{_dead(cells)}{verdict}．%\n"
 
 
 def claim_of_bypass(results):
@@ -326,9 +328,15 @@ def claim_of_bypass(results):
     both = entire.keys() & without.keys()
     if not both:
         return told + "バイパスを除いたネットワークの学習は未実行であり，この主張はまだ判断できない．%\n"
-    told += _listed("バイパスなしの利得は", without) + _not_run(cells, both)
-    if any(_sign(without[n]) >= 0 for n in both):
-        verdict = "バイパスがなくても入力を下回らない場合があり，この主張は支持されない"
+    told += _listed("バイパスなしの利得は", without) + _not_run(cells, both) + _dead(cells)
+    undecided = [n for n in both if _sign(without[n]) == 0]
+    if len(undecided) < len(both):
+        told += f"{_tiles(undecided)}では抽出による差が大きく判断できない．" * bool(undecided)
+        both = [n for n in both if n not in undecided]
+    if undecided == list(both):
+        verdict = "抽出による差が大きく，この主張はまだ判断できない"
+    elif any(_sign(without[n]) == 1 for n in both):
+        verdict = "バイパスがなくても入力を上回る場合があり，この主張は支持されない"
     elif all(_sign(entire[n]) == 1 for n in both):
         verdict = "この主張は支持される"
     else:
@@ -381,6 +389,15 @@ def _branch_cells(results, task):
     """{number of tiles: (draws of the whole network, draws of the one without the branch)}"""
     return {n: [tables.find_draws(results, dataset="mars", task=task, recipe="paper", n_train=n, model=model)
                 for model in (tables.PAPER, BRANCHES[task])] for n in N_BRANCHES}
+
+
+def _dead(cells):
+    """How many of the trainings have a dead layer or collapsed."""
+    found = [result for pair in cells.values() for side in pair for result in side]
+    n_dead = sum(evaluation.has_died(result) or evaluation.has_collapsed(result) for result in found)
+    if not n_dead:
+        return ""
+    return f"ただし{len(found)}回の学習のうち{n_dead}回では，半分以上のチャネルが死んだ層がある（$\\dagger$）．"
 
 
 def _listed(subject, gains):

@@ -13,8 +13,8 @@ COMPARED = ("paper", "fewdata")  # recipes
 CAMERA = "blur_s0.5..2+sr_x4+noise_s0..10+jpeg_q50..95"
 MARS_CAMERA = with_recipe("general", task=CAMERA, model=BETTER, n_train=10_000, n_updates=56_000)
 QUICK = with_recipe("fewdata", dataset="sample", n_updates=1_000)  # what `make run` trains
-# Part of each recipe's updates that the committed tables were trained with: about twelve hours on two CPU cores, when
-# two parts run side by side.
+# Part of each recipe's updates that the committed tables were trained with: a day on two CPU cores, when two parts run
+# side by side.
 BUDGET = 0.06
 N_MAX = {"mars": 10_000, "div2k": 799}  # the most tiles there are; the archives at hand gave 799 for DIV2K
 N_TRAIN = {"mars": (10, 100, 1_000, 10_000), "div2k": (10, 100, 799)}

@@ -1,6 +1,6 @@
 """Run the experiments of the README that have no result yet, the most telling first.
 
-    python3 -m wi2_paper.reproduce             # after download.py: about twelve hours on two CPU cores
+    python3 -m wi2_paper.reproduce             # after download.py: a day on two CPU cores
     python3 -m wi2_paper.reproduce --list      # what there is, and what has a result
     python3 -m wi2_paper.reproduce --only mars-sr_x4 fewdata    # experiments with all of these words in their names
     python3 -m wi2_paper.reproduce --budget 1  # the full number of updates: days on a CPU, for a GPU

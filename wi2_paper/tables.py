@@ -192,8 +192,9 @@ def _brief(cell, group):
     if not cell:
         return MISSING
     gain = evaluation.cell_gain(cell, _best_without(cell, group), group=group)
-    remarks = ["collapsed"] * any(map(evaluation.has_collapsed, cell)) or ["equal"] * bool(gain["equal"])
-    return f"{gain['mean']:+.2f}{_draw_mark(gain)}" + "".join(f" ({remark})" for remark in remarks)
+    has_collapsed = any(map(evaluation.has_collapsed, cell))
+    remark = " (collapsed)" if has_collapsed else " (equal)" if gain["equal"] else ""
+    return f"{gain['mean']:+.2f}{_marks(gain, () if has_collapsed else cell)}{remark}"
 
 
 def predecessor_block(results):
@@ -217,12 +218,12 @@ def predecessor_rows(results):
 
 
 def over_input(cell, group=None):
-    return _gain(cell and evaluation.cell_gain(cell, group=group))
+    return _gain(cell and evaluation.cell_gain(cell, group=group), cell)
 
 
 def over_best(cell, group=None):
     """Over the strongest method without a network."""
-    return _gain(cell and evaluation.cell_gain(cell, _best_without(cell, group), group=group))
+    return _gain(cell and evaluation.cell_gain(cell, _best_without(cell, group), group=group), cell)
 
 
 def gains_block(results, over):
@@ -261,6 +262,13 @@ def _groups(cell, dataset):
     return (None, "terrain") if dataset == "mars" and cell and all("groups" in result for result in cell) else (None,)
 
 
+def _counted(result, group):
+    """Number of test tiles of a result and of the scenes that they show."""
+    scenes = [scene for scene, of in zip(result["scenes"], result.get("groups") or result["scenes"], strict=True)
+              if group in (None, of)]
+    return f"{len(scenes):,} of {len(set(scenes))} scenes"
+
+
 def _named(name, group):
     return f"{name}, {group}" if group else name
 
@@ -272,22 +280,43 @@ def _n(dataset, n):
 
 def photographs_block(results):
     """What photographs are worth, and ten or a hundred tiles beside them: gains over the input, one row a cell."""
-    return _table(*photographs_rows(results))
+    (head, best, *heads), rows = photographs_rows(results)
+    many = [over_input(many, group) for *_, many, group in _photographs(results)]
+    rows = [[*row[:4], gain, *row[4:]] for row, gain in zip(rows, many, strict=True)]
+    blends = "; ".join(
+        f"{_title(dataset, task)}, {n} tiles: " + ", ".join(f"{part:g} {name}" for name, part in one["blend"].items())
+        for dataset, task in _started() for n in ADAPTED for one in find_adapted(results, dataset, task, n)
+    )
+    return _table([head, best, *heads[:2], "1,000 own tiles, halved network", *heads[2:]], rows) + (
+        "\n\n- The best without a network learned from 10 tiles, from 100 where none of 10 were tried. What the tiles "
+        "made of the network of photographs as it is (start), the same adapted to them, and one trained on them alone "
+        f"(own): {blends or MISSING}."
+    )
 
 
 def photographs_rows(results):
     rows = []
-    for dataset, task in _started():
-        columns = photographs_cells(results, dataset, task)
-        known = next(filter(None, columns), None)
-        for group in _groups([result for column in columns for result in column], dataset) if known else ():
-            best = _best_without(known, group)
-            without = evaluation.cell_gain(known, method=best, group=group)
-            rows.append([_named(f"{DATASETS.get(dataset, dataset)} {TASKS.get(task, task.removeprefix('sr_'))}", group),
-                         f"{without['mean']:+.2f} ({CLASSICAL[best]})",
-                         *(over_input(column, group) for column in columns)])
+    for dataset, task, columns, _, group in _photographs(results):
+        known = next(filter(None, columns))
+        best = _best_without(known, group)
+        without = evaluation.cell_gain(known, method=best, group=group)
+        rows.append([_named(_title(dataset, task), group), f"{without['mean']:+.2f} ({CLASSICAL[best]})",
+                     *(over_input(column, group) for column in columns)])
     return ["gain over the input, dB", "best without a network", "10 own tiles", "100 own tiles", "photographs only",
             "photographs, then 10 tiles", "photographs, then 100 tiles"], rows
+
+
+def _photographs(results):
+    """Yield (data, task, results of each column, those of 1,000 tiles, group) of each row about photographs."""
+    for dataset, task in _started():
+        columns = photographs_cells(results, dataset, task)
+        many = find_draws(results, dataset=dataset, task=task, recipe="fewdata", model=BETTER, n_train=1_000)
+        for group in _groups([result for column in columns for result in column], dataset) if any(columns) else ():
+            yield dataset, task, columns, many, group
+
+
+def _title(dataset, task):
+    return f"{DATASETS.get(dataset, dataset)} {TASKS.get(task, task.removeprefix('sr_'))}"
 
 
 def photographs_cells(results, dataset, task):
@@ -343,16 +372,22 @@ def remarks_block(results):
     """What the gains are of, what is missing, shortened, collapsed or unverified."""
     wanted = [experiment.name for experiment in _matrix() if experiment != QUICK]
     found = [results[name] for name in wanted if name in results]
-    tests = {result["dataset"]: f"{result['dataset']}: {result['n_test']:,} of {len(set(result['scenes']))} scenes"
-             for result in found}
+    photographs = [results[e.name] for e in PHOTO_NETWORKS.values() if e.name in results]
+    own = [results[e.name] for e in matrix.OWN["elevation"] if e.name in results]
+    tests = ", ".join(dict.fromkeys(
+        f"{_named(result['dataset'], group)}: {_counted(result, group)}"
+        for result in [*found, *own] for group in _groups([result], result["dataset"])
+    ))
     updates = ", ".join(f"`{name}` {round(BUDGET * recipe.n_updates):,} / {recipe.n_updates:,}"
                         for name, recipe in RECIPES.items() if name in COMPARED)
     seen = round(BUDGET * RECIPES["paper"].n_updates * RECIPES["paper"].batch_size)
     notes = [
-        f"Gains in PSNR on the same tiles; dB, means over draws and test tiles ({', '.join(tests.values()) or MISSING}"
-        "; terrain: the tiles without the rover), with 95 % bootstrap intervals over draws and scenes. * is one draw, "
-        f"of which no interval is known; = is equal: the interval holds 0. {len(wanted) - len(found)} of {len(wanted)} "
-        f"experiments have not been run yet ({MISSING}, or no row or column at all).",
+        f"Gains in PSNR on the same tiles; dB, means over draws and test tiles ({tests or MISSING}; "
+        "terrain: the tiles without the rover), with 95 % intervals over draws and scenes. * is one draw, of which no "
+        "interval is known; = is equal: the interval holds 0; † a network of the cell has a layer that is mostly dead "
+        f"(see below) or has collapsed, and {sum(result.get('dead_channels') is None for result in found)} older "
+        f"results do not say whether theirs has. {len(wanted) - len(found)} of {len(wanted)} experiments have not been "
+        f"run yet ({MISSING}, or no row or column at all).",
         f"Shortened runs: {BUDGET:.0%} of the updates of a recipe, that is {updates}; the halved network gets "
         f"{matrix.pace(BETTER)} times as many, which take as long. So `paper` with 10,000 tiles sees {seen:,} "
         "of them, once each.",
@@ -365,7 +400,7 @@ def remarks_block(results):
     ]
     notes += [
         f"{result['name']}: {result['dead_channels']:.0%} of the channels of a layer are dead."
-        for result in filter(evaluation.has_died, found)
+        for result in filter(evaluation.has_died, [*found, *photographs])
     ]
     quick = results.get(QUICK.name)
     if quick:
@@ -737,7 +772,7 @@ def _best_without(cell, group=None):
 
 
 def _difference(cell, other, group):
-    return _gain(cell and other and evaluation.cell_difference(cell, other, group=group))
+    return _gain(cell and other and evaluation.cell_difference(cell, other, group=group), [*cell, *other])
 
 
 def _ensemble(cell, group):
@@ -760,17 +795,20 @@ def _added(entry, other):
     return evaluation.paired_difference(entry["gain_tiles"], other["gain_tiles"], entry["scenes"])
 
 
-def _gain(gain):
-    """Show a gain with its interval; one draw, whose spread is not known, has a mark in its place."""
+def _gain(gain, cell=()):
+    """Show a gain with its interval, and the marks of the results of its networks."""
     if not gain:
         return MISSING
+    shown = f"{gain['mean']:+.2f}{_marks(gain, cell)}"
     if gain["low"] is None:
-        return f"{gain['mean']:+.2f}{_draw_mark(gain)}"
-    return f"{gain['mean']:+.2f} [{gain['low']:+.2f}, {gain['high']:+.2f}]" + " =" * bool(gain.get("equal"))
+        return shown
+    return f"{shown} [{gain['low']:+.2f}, {gain['high']:+.2f}]" + " =" * bool(gain.get("equal"))
 
 
-def _draw_mark(gain):
-    return "*" if gain["n_draws"] == 1 else ""
+def _marks(gain, cell):
+    """* for one draw, whose spread is not known; a dagger where a network of the cell has mostly died, or collapsed."""
+    is_dead = any(evaluation.has_died(result) or evaluation.has_collapsed(result) for result in cell)
+    return "*" * (gain.get("n_draws") == 1) + "†" * is_dead
 
 
 if __name__ == "__main__":
