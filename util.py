@@ -271,6 +271,15 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
+def without_options(main, description):
+    """Return a command that has no options, but for help: a function that first looks for any, then calls `main`."""
+    def command():
+        Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+        return main()
+
+    return command
+
+
 def number(convert, check, what):
     """Return a type for argparse: a text that `convert` (int, float) reads as a value which passes `check`.
 

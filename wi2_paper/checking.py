@@ -173,4 +173,4 @@ def _check_number(name, stored, value, tolerance):
 
 
 if __name__ == "__main__":
-    sys.exit(util.run_cli(main))
+    sys.exit(util.run_cli(util.without_options(main, __doc__)))

@@ -127,4 +127,4 @@ def describe(cards):
 
 
 if __name__ == "__main__":
-    sys.exit(util.run_cli(main))
+    sys.exit(util.run_cli(util.without_options(main, __doc__)))

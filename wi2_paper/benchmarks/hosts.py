@@ -34,7 +34,11 @@ def main():
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
     command = [sys.executable, "-m", "wi2_paper.benchmarks.hosts"]
     started = [subprocess.Popen(command, env=environment | {"JAX_PROCESS_ID": str(i)}) for i in range(2)]
-    statuses = [process.wait() for process in started]
+    try:
+        statuses = [process.wait() for process in started]
+    finally:
+        for process in started:
+            process.terminate()
     if any(statuses):
         raise util.UserError("a process has failed, see above")
 
@@ -86,4 +90,4 @@ def measure():
 
 
 if __name__ == "__main__":
-    sys.exit(util.run_cli(main))
+    sys.exit(util.run_cli(util.without_options(main, __doc__)))

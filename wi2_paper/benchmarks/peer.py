@@ -87,4 +87,4 @@ def count_parameters(graph):
 
 
 if __name__ == "__main__":
-    sys.exit(util.run_cli(main))
+    sys.exit(util.run_cli(util.without_options(main, __doc__)))

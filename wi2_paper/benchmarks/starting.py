@@ -77,4 +77,4 @@ def time_pairs(place):
 
 
 if __name__ == "__main__":
-    sys.exit(util.run_cli(main))
+    sys.exit(util.run_cli(util.without_options(main, __doc__)))
