@@ -20,7 +20,7 @@ help:
 	@echo "make lint       check the style of the code"
 	@echo "make faults     kill every command, feed it mutated files, and write the table of tests/README.md: half an hour"
 	@echo "make gallery    write outputs/gallery.html, a page to look at, of the last training (RUN=NAME: of that one)"
-	@echo "make reproduce  run the experiments of the tables that have no result yet (needs the data sets)"
+	@echo "make reproduce  run the experiments on Mars and DIV2K that have no result yet (needs the data sets)"
 	@echo "                (SCHEDULER=tcp://HOST:8786: on the machines of a Dask cluster)"
 	@echo "make figures    write the tables of all pages, the curve and the pictures from results/, weights/ and runs/"
 	@echo "make paper-figures  write the tables, numbers and figures of the paper: wi2_paper/generated/"
