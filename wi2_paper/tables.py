@@ -262,6 +262,12 @@ def _groups(cell, dataset):
     return (None, "terrain") if dataset == "mars" and cell and all("groups" in result for result in cell) else (None,)
 
 
+def _described(result):
+    return f"{result['dataset']} {result['task']}, {result['recipe']}, {NETWORKS[result['model']].title}, " \
+        f"n = {result['n_train']:,}, draw {result['draw']}" \
+        + f", seed {result['seed']}" * (result["seed"] != result["draw"])
+
+
 def _counted(result, group):
     """Number of test tiles of a result and of the scenes that they show."""
     scenes = [scene for scene, of in zip(result["scenes"], result.get("groups") or result["scenes"], strict=True)
@@ -392,16 +398,14 @@ def remarks_block(results):
         f"{matrix.pace(BETTER)} times as many, which take as long. So `paper` with 10,000 tiles sees {seen:,} "
         "of them, once each.",
     ]
-    notes += [
-        f"{result['dataset']} {result['task']}, {result['recipe']}, {NETWORKS[result['model']].title}, "
-        f"n = {result['n_train']:,}, draw {result['draw']}"
-        + f", seed {result['seed']}" * (result["seed"] != result["draw"]) + f": {result['warning']}."
-        for result in found if result["warning"]
-    ]
-    notes += [
-        f"{result['name']}: {result['dead_channels']:.0%} of the channels of a layer are dead."
-        for result in filter(evaluation.has_died, [*found, *photographs])
-    ]
+    collapsed = [_described(result) for result in found if evaluation.has_collapsed(result)]
+    dead = [f"{_described(result)}: {result['dead_channels']:.0%}"
+            for result in filter(evaluation.has_died, [*found, *photographs])]
+    if collapsed:
+        notes.append(f"Collapsed, so that the input comes back but for rounding: {'; '.join(collapsed)}.")
+    if dead:
+        notes.append(f"The part of its channels that is dead in the worst layer, where it is half or more: "
+                     f"{'; '.join(dead)}.")
     quick = results.get(QUICK.name)
     if quick:
         best = quick["best_without_network"]
