@@ -41,16 +41,16 @@ def save(figure, path, content):
 
 
 def draw_curve(results):
-    """Draw `tables.draw_curve` at the width of a column.
+    """Draw the gain over the number of tiles at the width of a column.
 
     Returns
     -------
     (matplotlib.figure.Figure, content for `save`)
     """
     with rc_context(FONT):
-        figure = tables.draw_curve(results)
-    figure.set_size_inches(COLUMN, 2.9)
-    axes, = figure.axes
+        figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        tables.draw_gains_by_tiles(axes, results)
     axes.set_title("")  # the caption says it
     if axes.get_legend():
         axes.get_legend().remove()

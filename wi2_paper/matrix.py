@@ -30,6 +30,14 @@ LENGTHS = tuple(
     with_recipe("fewdata", n_updates=n_updates, learning_rate=rate)
     for n_updates, rates in {3_000: (2e-3,), 12_000: (2e-3, 1e-3, 5e-4), 50_000: (2e-3, 5e-4)}.items() for rate in rates
 )
+# Longer runs than those of the tables, on Mars x4: `python3 -m wi2_paper.reproduce --budget 1 --only NAME`, or 0.24.
+FULL = tuple(
+    with_recipe(recipe, n_train=n, n_updates=n_updates)
+    for recipe, n, n_updates in (
+        ("fewdata", 100, 12_000), ("fewdata", 100, RECIPES["fewdata"].n_updates),
+        ("fewdata", 10_000, RECIPES["fewdata"].n_updates), ("paper", 10_000, RECIPES["paper"].n_updates),
+    )
+)
 
 # Photographs whose licence lets networks be given away: datasets/photos, see wi2_paper/README.md, Photographs.
 PHOTOS = "photos"

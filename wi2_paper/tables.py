@@ -80,7 +80,7 @@ def result_names():
     """Return the experiments of the matrix and other measurements: nothing of a user's own data."""
     chosen = [*_matrix(), *(experiment for own in matrix.OWN.values() for experiment in own)]
     measured = ("benchmark_speed", "ablation", "ablation_longer", "lengths", "mismatch", "camera")
-    chosen += [*PHOTO_NETWORKS.values(), matrix.HALVED_NOISE]
+    chosen += [*PHOTO_NETWORKS.values(), matrix.HALVED_NOISE, *matrix.FULL]
     chosen += [matrix.adapted("elevation", "sr_x4", n, draw) for n, draws in ADAPTED.items() for draw in range(draws)]
     unseen = [matrix.unseen(STARTS[task], dataset, task) for dataset, task in _started()]
     unseen += [matrix.unseen("photo_noise", *cell) for cell in BLIND]
@@ -111,7 +111,7 @@ def pages(results, cards):
         "camera": camera_block(results.get("camera")), "networks": networks_block(results),
         "branches": branches_block(results),
         "ablation": ablation_block(results.get("ablation", {}), results.get("ablation_longer", {})),
-        "lengths": lengths_block(results.get("lengths", {})),
+        "lengths": lengths_block(results.get("lengths", {})), "full length": full_block(results),
     }}
 
 
@@ -692,6 +692,33 @@ def lengths_block(lengths):
     )
 
 
+def by_updates(results):
+    """Return {(recipe, n): {updates: draws}} of Mars x4 for what was trained longer than the tables are."""
+    found = {}
+    for one in matrix.FULL:
+        draws = found.setdefault((one.recipe, one.n_train), {})
+        short = find_draws(results, dataset="mars", task="sr_x4", recipe=one.recipe, n_train=one.n_train)
+        draws[round(BUDGET * RECIPES[one.recipe].n_updates)] = short
+        draws[one.n_updates] = [results[one.name]] if one.name in results else []
+    return found
+
+
+def full_block(results):
+    """Gains on the test tiles of Mars x4 after more updates, beside those of the tables."""
+    rows = []
+    for (recipe, n), found in by_updates(results).items():
+        for n_updates, cell in found.items():
+            seconds = cell and cell[0].get("seconds_train")
+            terrain = over_input(cell, "terrain") if "terrain" in _groups(cell, "mars") else MISSING
+            rows.append([recipe, f"{n:,}", f"{n_updates:,}", over_input(cell), terrain, over_best(cell),
+                         f"{seconds / 60:.0f}" if seconds else MISSING])
+    heads = ["recipe", "n", "updates", "gain over bicubic, dB", "terrain", "over the best without a network", "minutes"]
+    return _lay_out(heads, rows) + (
+        "\n\n- Mars x4, test tiles, the paper's network. Minutes of the first draw, on a machine that did other work "
+        f"too. {MISSING} has not been run yet."
+    )
+
+
 def own_block(results):
     """Error, in the units of the data, and gain over bicubic of each method on data that are no photographs."""
     methods = {name: CLASSICAL[name] for name in ("lanczos", "linear", "raisr")} | {"restored": "network"}
@@ -710,30 +737,34 @@ def own_block(results):
 
 
 def draw_curve(results):
-    """Draw the gain on Mars x4 over the number of tiles: means over draws with 95 % intervals, draws as dots.
+    """Draw the gain on Mars x4 over the number of tiles and, where there are longer runs, over that of updates.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(7.5, 4.6), layout="constrained")
-    axes = figure.add_subplot()
+    longer = {what: found for what, found in by_updates(results).items() if sum(map(bool, found.values())) > 1}
+    figure = Figure(figsize=(7.5 + 4.5 * bool(longer), 4.6), layout="constrained")
+    axes = figure.subplots(1, 1 + bool(longer), squeeze=False, sharey=True, gridspec_kw={
+        "width_ratios": [7.5, 4.5][: 1 + bool(longer)]})[0]
+    draw_gains_by_tiles(axes[0], results)
+    for (recipe, n), marker in zip(longer, "osD", strict=False):
+        _draw_gains(axes[1], longer[recipe, n], f"{recipe}, n = {n:,}", marker)
+    if longer:
+        axes[1].set(xscale="log", xlabel="updates", title="Mars x4, longer trainings")
+        axes[1].grid(alpha=0.3)
+        axes[1].legend()
+    return figure
+
+
+def draw_gains_by_tiles(axes, results):
+    """Draw the gain on Mars x4 over the number of tiles: means over draws with 95 % intervals, draws as dots."""
     series = {f"{recipe}, {NETWORKS[model].title}": {
         n: find_draws(results, dataset="mars", task="sr_x4", recipe=recipe, model=model, n_train=n) for n in CURVE
     } for recipe in COMPARED for model in (PAPER, BETTER)}
     series["photographs, then tiles (adapt)"] = {n: find_adapted(results, "mars", "sr_x4", n) for n in ADAPTED}
     for (label, cells), marker in zip(series.items(), "osD^v", strict=True):
-        gains = {n: evaluation.cell_gain(cell) for n, cell in cells.items() if cell}
-        if not gains:
-            continue
-        middle = [gain["mean"] for gain in gains.values()]
-        low, high = ([gain["mean"] if gain[key] is None else gain[key] for gain in gains.values()]
-                     for key in ("low", "high"))
-        errors = [np.subtract(middle, low), np.subtract(high, middle)]
-        line = axes.errorbar(list(gains), middle, errors, marker=marker, capsize=3, label=label)
-        for n in gains:
-            draws = [evaluation.cell_gain([result])["mean"] for result in cells[n]]
-            axes.plot([n] * len(draws), draws, ".", color=line[0].get_color(), zorder=3)
+        _draw_gains(axes, cells, label, marker)
     known = {n: find(results, dataset="mars", task="sr_x4", recipe="fewdata", n_train=n) for n in CURVE}
     for method, style in (("lanczos", ":"), ("raisr", "--")):  # what the networks have to beat, on the same tiles
         gains = {n: result["methods"][method]["psnr"] - result["methods"]["input"]["psnr"]
@@ -749,7 +780,21 @@ def draw_curve(results):
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
-    return figure
+
+
+def _draw_gains(axes, cells, label, marker):
+    """Draw a line of {place: draws} with its intervals, and the draws as dots."""
+    gains = {place: evaluation.cell_gain(cell) for place, cell in cells.items() if cell}
+    if not gains:
+        return
+    middle = [gain["mean"] for gain in gains.values()]
+    low, high = ([gain["mean"] if gain[key] is None else gain[key] for gain in gains.values()]
+                 for key in ("low", "high"))
+    errors = [np.subtract(middle, low), np.subtract(high, middle)]
+    line = axes.errorbar(list(gains), middle, errors, marker=marker, capsize=3, label=label)
+    for place in gains:
+        draws = [evaluation.cell_gain([result])["mean"] for result in cells[place]]
+        axes.plot([place] * len(draws), draws, ".", color=line[0].get_color(), zorder=3)
 
 
 def _table(heads, rows, n_labels=1):
