@@ -63,7 +63,7 @@ def fragments(results, text):
         "photographs.tex": photographs_table(results), "networks.tex": networks_table(results),
         "ingredients.tex": ingredients_table(results),
         "claim-srcnn535.tex": claim_of_srcnn535(results), "claim-bypass.tex": claim_of_bypass(results),
-        "claim-few.tex": claim_of_few(results), "bm3d.tex": about_bm3d(results),
+        "claim-few.tex": claim_of_few(results),
     }
 
 
@@ -200,7 +200,6 @@ def _settings(results):
               "updates-elevation": whole(matrix.OWN["elevation"][0].n_updates),
               "updates-adapted": whole(matrix.adapted("mars", "sr_x4", 10).n_updates)}
     wanted = [e.name for e in matrix.matrix() if e != matrix.QUICK]
-    found["without-bm3d"] = "" if _has_bm3d(results) else "DIV2Kの雑音のベースラインにBM3Dは含まれない（未実行）．"
     found |= {"experiments": whole(len(wanted)), "not-run": whole(sum(name not in results for name in wanted))}
     collapsing = [result for n in matrix.CURVE for result in
                   tables.find_draws(results, dataset="mars", task="sr_x8", recipe="paper", n_train=n)]
@@ -370,19 +369,6 @@ def claim_of_few(results):
         told.append(_listed(f"{name}での4倍の利得は", gains) +
                     f"10枚での利得は{whole(N_MAX['mars'])}枚での利得の{part}であり，{verdict}．")
     return "".join(told) + "%\n"
-
-
-def about_bm3d(results):
-    """Whether BM3D was measured on all noise of DIV2K too."""
-    if _has_bm3d(results):
-        return "BM3Dは両方のデータで測定した．%\n"
-    return "DIV2KではBM3Dをまだ測定していない（未実行）．%\n"
-
-
-def _has_bm3d(results):
-    cells = [result for n in (10, 100) for result in
-             tables.find_draws(results, dataset="div2k", task="noise_s64", recipe="fewdata", n_train=n)]
-    return bool(cells) and all("bm3d" in result["classical_settings"] for result in cells)
 
 
 def _branch_cells(results, task):
