@@ -108,7 +108,7 @@ RECIPES = {
     "paper": Recipe(n_updates=100_000, batch_size=1, learning_rate=5e-4, dropout=0.2),
     # What a user with few tiles should take; wi2_paper.unseen measures what each ingredient gives.
     "fewdata": Recipe(
-        n_updates=50_000, batch_size=4, learning_rate=2e-3, dropout=0.0, optimizer="muon", loss="charbonnier",
+        n_updates=3_000, batch_size=4, learning_rate=2e-3, dropout=0.0, optimizer="muon", loss="charbonnier",
         start_at_identity=True, standardise=0.25, standardise_noisy=False, warmup=0.05, clip_norm=1.0, averaging=0.995,
         symmetries=True, permute_channels=True, fresh_degradation=True, crop=64,
     ),
@@ -116,7 +116,7 @@ RECIPES = {
 # For thousands of photographs and networks that anyone may take: a gray image's noise is the same in all channels, most
 # images have little of it, of several damages some are not there, and some small images are made by leaving pixels out.
 RECIPES["general"] = replace(
-    RECIPES["fewdata"], learning_rate=5e-4, gray=0.25, weak_noise=2.0, left_out=0.75, picked=0.2,
+    RECIPES["fewdata"], n_updates=24_000, learning_rate=5e-4, gray=0.25, weak_noise=2.0, left_out=0.75, picked=0.2,
 )
 PRECISIONS = ("float32", "bfloat16")
 

@@ -48,7 +48,7 @@ TESTS = {
 RUN = ("--dataset", "sample", "--n-train", "60", "--width", "4", "--n-updates", "12", "--batch-size", "1")
 NAME = "sample-sr_x4-inception_unet_srcnn535-fewdata-n60-u12-b1-w4-draw0-seed0"
 MODEL = f"runs/{NAME}/model.keras"
-PAPER_RUN = ("--only", "mars-sr_x4-inception_unet_srcnn535-fewdata-n10-", "draw0", "--budget", "0.0002")
+PAPER_RUN = ("--only", "mars-sr_x4-inception_unet_srcnn535-fewdata-n10-", "draw0", "--budget", "0.0034")
 COMMANDS = {  # how often each is killed, and what it is
     "download.py": (12, ("download.py", "--dataset", "sample", "--n-train", "60", "--n-test", "8", "--tasks", "sr_x4")),
     "download.py --images": (12, ("download.py", "--images", "photos", "--n-train", "300", "--n-test", "20", "--repeat",

@@ -75,7 +75,8 @@ def test_one_network_a_task_is_published():
 
 def test_a_budget_scales_the_updates_and_the_name():
     small, full = (matrix.matrix(budget)[0] for budget in (0.01, 1.0))
-    assert (small.n_updates, full.n_updates) == (500, 50_000)
+    assert (small.n_updates, full.n_updates) == (30, 3_000)
+    assert {e.n_updates for e in matrix.matrix(1.0) if e.recipe == "paper"} == {100_000, 135_000}
     assert small.name != full.name
 
 

@@ -132,7 +132,7 @@ def test_a_network_is_one_entry(monkeypatch):
     assert "dummy" in next(action for action in train_actions() if action.dest == "model").choices
     assert "dummy" in matrix.equal_seconds()
     experiment = next(experiment for experiment in matrix.matrix() if experiment.model == "dummy")
-    usual = RECIPES["fewdata"].n_updates * matrix.BUDGET
+    usual = RECIPES["fewdata"].n_updates
     assert (experiment.n_updates, experiment.learning_rate) == (2 * usual, 3e-3)
     assert f"| `dummy` | {dummy.summary} | 25,731 |" in tables.models_block()
     assert networks.build_model("dummy", dropout=0.0).count_params() == dummy.n_parameters

@@ -27,7 +27,8 @@ def results():
     """The results that are committed: a run of one's own may have written others."""
     tracked = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, check=True, text=True)
     paths = {name: f"results/{name}.json" for name in tables.result_names()}
-    return {name: json.loads(committed(path)) for name, path in paths.items() if path in tracked.stdout.split()}
+    return tables.with_dead_starts(
+        {name: json.loads(committed(path)) for name, path in paths.items() if path in tracked.stdout.split()})
 
 
 @in_git
@@ -172,6 +173,8 @@ def test_a_word_says_which_is_better_as_far_as_the_interval_does(gains, word):
     (1.0, -1.0, "この主張は支持される"),
     (0.0, -1.0, "半分だけ支持される"),
     (1.0, 0.5, "この主張は支持されない"),
+    (-1.0, -2.0, "この主張は支持されない"),
+    (1.0, 0.02, "まだ判断できない"),
 ])
 def test_the_verdict_on_the_bypass(whole, without, verdict):
     results = branch(WHOLE, whole, without, "unet_srcnn535")
@@ -183,7 +186,7 @@ def test_the_verdict_on_the_bypass(whole, without, verdict):
 @pytest.mark.parametrize(("whole", "without", "verdict"), [
     (13.0, None, "まだ判断できない"),
     (13.0, 12.0, "この主張は支持される"),
-    (13.0, 13.02, "この主張は支持されない"),
+    (13.0, 13.02, "まだ判断できない"),
     (12.0, 13.0, "この主張は支持されない"),
 ])
 def test_the_verdict_on_srcnn535(whole, without, verdict):

@@ -10,10 +10,10 @@ import util
 from inception2_module import evaluation
 from inception2_module.experiments import ABLATION, CHANGES, NETWORKS, RECIPES
 from wi2_paper import matrix, tables
-from wi2_paper.matrix import BETTER, BRANCHES, BUDGET, N_BRANCHES, N_MAX
+from wi2_paper.matrix import BETTER, BRANCHES, BUDGET, N_BRANCHES, N_MAX, updates_of
 
 NOT_RUN = "未実行"
-EQUAL = 0.05  # dB: one draw that differs by less says nothing
+EQUAL = 0.1  # dB: one draw that differs by less says nothing, draws of one cell differ by as much
 WORDS = (  # of the rows of tables.py, in the words of the paper; a longer one before what is part of it
     ("DIV2K, the predecessor", "DIV2K，先行研究"), ("Inception-Unet+SRCNN535", "元のネットワーク"),
     ("Inception-Unet, halved", "軽量版"), ("EDSR, 8 blocks", "EDSR（8ブロック）"), ("CARE-like U-Net", "CARE風U-Net"),
@@ -164,10 +164,10 @@ def _settings(results):
     found = {}
     for name, network in NETWORKS.items():
         found[f"parameters-{name.replace('_', '-')}"] = whole(network.n_parameters)
-    for short, recipe in (("old", RECIPES["paper"]), ("few", RECIPES["fewdata"])):
-        found[f"updates-{short}"] = whole(round(BUDGET * recipe.n_updates))
-        found[f"full-updates-{short}"] = whole(recipe.n_updates)
-    found["budget"] = rf"{BUDGET:.0%}".replace("%", r"\%")
+    for short, recipe in (("old", "paper"), ("few", "fewdata")):
+        found[f"updates-{short}"] = whole(updates_of(recipe))
+        found[f"full-updates-{short}"] = whole(RECIPES[recipe].n_updates)
+    found["budget"] = f"{BUDGET['paper']:.0%}".replace("%", r"\%")
     found["pace"] = f"{matrix.pace(BETTER):.2f}"
     for dataset, n in N_MAX.items():
         result = tables.find(results, dataset=dataset, task="sr_x4", recipe="fewdata", n_train=100)
@@ -196,7 +196,7 @@ def _settings(results):
         found |= {f"most-{name}": whole(counts["train"]["made"]) if result else NOT_RUN,
                   f"images-{name}": whole(counts["train"]["n_images_used"]) if result else NOT_RUN,
                   f"test-{name}": whole(counts["test"]["made"]) if result else NOT_RUN}
-    found |= {"updates-halved": whole(round(BUDGET * matrix.pace(BETTER) * RECIPES["fewdata"].n_updates)),
+    found |= {"updates-halved": whole(round(matrix.pace(BETTER) * updates_of("fewdata"))),
               "updates-elevation": whole(matrix.OWN["elevation"][0].n_updates),
               "updates-adapted": whole(matrix.adapted("mars", "sr_x4", 10).n_updates)}
     wanted = [e.name for e in matrix.matrix() if e != matrix.QUICK]
@@ -277,7 +277,7 @@ def _both(name, text):
     gain = GAIN.fullmatch(text)
     if not gain:
         return {name: NOT_RUN, f"{name}-ci": NOT_RUN, f"{name}-word": f"との比較は{NOT_RUN}である", f"{name}-en": ""}
-    mean = cell(gain["mean"] + gain["draw"]) + r"\,dB"
+    mean = cell(gain["mean"] + gain["draw"] + gain["dead"]) + r"\,dB"
     interval = f"（区間$[{gain['low']}, {gain['high']}]$）" if gain["low"] else ""
     sign = _sign({"mean": float(gain["mean"]), "equal": bool(gain["equal"]) if gain["low"] else None})
     return {name: mean, f"{name}-ci": mean + interval,
@@ -311,8 +311,8 @@ def claim_of_srcnn535(results):
         return "SRCNN535を除いたネットワークの学習は未実行であり，この主張は本稿の数値ではまだ判断できない．%\n"
     told = _listed("完全版とSRCNN535なしの差は", differences)
     signs = [_sign(gain) for gain in differences.values()]
-    verdict = ("この主張は支持される" if set(signs) == {1} else "この主張は支持されない" if 1 not in signs
-               else "この主張は一部の枚数でしか支持されない")
+    verdict = ("この主張は支持される" if set(signs) == {1} else "この主張はまだ判断できない" if set(signs) == {0}
+               else "この主張は支持されない" if 1 not in signs else "この主張は一部の枚数でしか支持されない")
     return f"{told}{_not_run(cells, differences)}{_dead(cells)}{verdict}．%\n"
 
 
@@ -324,18 +324,19 @@ def claim_of_bypass(results):
     collapsed = [n for n, pair in cells.items() if any(map(evaluation.has_collapsed, pair[0]))]
     if collapsed:
         told += f"{_tiles(collapsed)}には，学習が崩壊して入力をそのまま返した抽出がある．"
-    both = entire.keys() & without.keys()
+    both = [n for n in cells if n in entire and n in without]
     if not both:
         return told + "バイパスを除いたネットワークの学習は未実行であり，この主張はまだ判断できない．%\n"
     told += _listed("バイパスなしの利得は", without) + _not_run(cells, both) + _dead(cells)
     undecided = [n for n in both if _sign(without[n]) == 0]
-    if len(undecided) < len(both):
-        told += f"{_tiles(undecided)}では抽出による差が大きく判断できない．" * bool(undecided)
-        both = [n for n in both if n not in undecided]
-    if undecided == list(both):
-        verdict = "抽出による差が大きく，この主張はまだ判断できない"
-    elif any(_sign(without[n]) == 1 for n in both):
+    if undecided:
+        told += f"{_tiles(undecided)}ではバイパスなしと入力を区別できない．"
+    if any(_sign(without[n]) == 1 for n in both):
         verdict = "バイパスがなくても入力を上回る場合があり，この主張は支持されない"
+    elif any(_sign(entire[n]) == -1 for n in both):
+        verdict = "バイパスがあっても入力を下回る場合があり，この主張は支持されない"
+    elif undecided == both:
+        verdict = "この主張はまだ判断できない"
     elif all(_sign(entire[n]) == 1 for n in both):
         verdict = "この主張は支持される"
     else:
@@ -367,7 +368,8 @@ def claim_of_few(results):
             verdict = "利得の多くが残り，この主張は支持されない"
         part = f"{kept:.0%}".replace("%", r"\%")
         told.append(_listed(f"{name}での4倍の利得は", gains) +
-                    f"10枚での利得は{whole(N_MAX['mars'])}枚での利得の{part}であり，{verdict}．")
+                    f"10枚での利得は{whole(N_MAX['mars'])}枚での利得の{part}であり，{verdict}．"
+                    + _dead({n: [draws] for n, draws in found.items()}))
     return "".join(told) + "%\n"
 
 
@@ -383,7 +385,8 @@ def _dead(cells):
     n_dead = sum(evaluation.has_died(result) or evaluation.has_collapsed(result) for result in found)
     if not n_dead:
         return ""
-    return f"ただし{len(found)}回の学習のうち{n_dead}回では，半分以上のチャネルが死んだ層がある（$\\dagger$）．"
+    part = "すべてに" if n_dead == len(found) else f"うち{n_dead}回に"
+    return f"ただし{len(found)}回の学習の{part}，半分以上のチャネルが死んだ層がある（$\\dagger$）．"
 
 
 def _listed(subject, gains):

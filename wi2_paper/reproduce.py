@@ -3,7 +3,7 @@
     python3 -m wi2_paper.reproduce             # after download.py: a day on two CPU cores
     python3 -m wi2_paper.reproduce --list      # what there is, and what has a result
     python3 -m wi2_paper.reproduce --only mars-sr_x4 fewdata    # experiments with all of these words in their names
-    python3 -m wi2_paper.reproduce --budget 1  # the full number of updates: days on a CPU, for a GPU
+    python3 -m wi2_paper.reproduce --budget 1  # `paper` with its full number of updates too: for a GPU
     python3 -m wi2_paper.reproduce --scheduler tcp://HOST:8786    # on the machines of a Dask cluster
 
 Stop it at any moment: finished experiments are skipped, and the one that was running goes on from its checkpoint.
@@ -18,7 +18,7 @@ from pathlib import Path
 import util
 from download_module import cluster
 from inception2_module.experiments import arguments
-from wi2_paper.matrix import BUDGET, matrix, pace
+from wi2_paper.matrix import matrix, pace
 
 ROOT = Path(__file__).parents[1]
 part = util.number(float, lambda value: 0 < value <= 1, "a number above 0, up to 1")
@@ -45,8 +45,8 @@ def build_parser():
     parser.add_argument("--list", action="store_true", help="say what has a result, and run nothing")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD",
                         help="only the experiments with all of these words in their names")
-    parser.add_argument("--budget", type=part, default=BUDGET, metavar="PART",
-                        help="part of each recipe's updates, above 0 (default %(default)s: the tables of the README)")
+    parser.add_argument("--budget", type=part, metavar="PART",
+                        help="part of each recipe's updates, above 0 (default: that of the tables, see matrix.py)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="run them on the workers of the Dask scheduler there")
     return parser
 

@@ -25,7 +25,6 @@ from wi2_paper.matrix import (
     BETTER,
     BLIND,
     BRANCHES,
-    BUDGET,
     CELLS,
     COMPARED,
     CURVE,
@@ -37,6 +36,7 @@ from wi2_paper.matrix import (
     PUBLISHED,
     QUICK,
     STARTS,
+    updates_of,
 )  # fmt: skip
 
 MISSING = "—"
@@ -71,9 +71,19 @@ def main():
 
 
 def read_results(directory):
-    """Read those files of a folder that the tables are made of: {name: content}."""
+    """Read those files of a folder that the tables are made of: {name: content}, see `with_dead_starts`."""
     paths = {name: Path(directory) / f"{name}.json" for name in result_names()}
-    return {name: util.read_json(path) for name, path in paths.items() if path.exists()}
+    return with_dead_starts({name: util.read_json(path) for name, path in paths.items() if path.exists()})
+
+
+def with_dead_starts(results):
+    """Give what is measured with a network of photographs, or a blend that holds it, the dead channels of that."""
+    for start, network in PHOTO_NETWORKS.items():
+        for name, result in results.items():
+            is_in_blend = result.get("start") == start and {"start", "adapted"} & set(result["blend"])
+            if network.name in results and (name.startswith(f"{network.name}-on-") or is_in_blend):
+                result["dead_channels"] = results[network.name].get("dead_channels")
+    return results
 
 
 def result_names():
@@ -384,19 +394,17 @@ def remarks_block(results):
         f"{_named(result['dataset'], group)}: {_counted(result, group)}"
         for result in [*found, *own] for group in _groups([result], result["dataset"])
     ))
-    updates = ", ".join(f"`{name}` {round(BUDGET * recipe.n_updates):,} / {recipe.n_updates:,}"
-                        for name, recipe in RECIPES.items() if name in COMPARED)
-    seen = round(BUDGET * RECIPES["paper"].n_updates * RECIPES["paper"].batch_size)
+    paper = RECIPES["paper"]
     notes = [
         f"Gains in PSNR on the same tiles; dB, means over draws and test tiles ({tests or MISSING}; "
         "terrain: the tiles without the rover), with 95 % intervals over draws and scenes. * is one draw, of which no "
         "interval is known; = is equal: the interval holds 0; † a network of the cell has a layer that is mostly dead "
-        f"(see below) or has collapsed, and {sum(result.get('dead_channels') is None for result in found)} older "
-        f"results do not say whether theirs has. {len(wanted) - len(found)} of {len(wanted)} experiments have not been "
-        f"run yet ({MISSING}, or no row or column at all).",
-        f"Shortened runs: {BUDGET:.0%} of the updates of a recipe, that is {updates}; the halved network gets "
-        f"{matrix.pace(BETTER)} times as many, which take as long. So `paper` with 10,000 tiles sees {seen:,} "
-        "of them, once each.",
+        f"(see below) or has collapsed, and {sum(result.get('dead_channels') is None for result in found)} results, "
+        f"most of them older, do not say whether theirs has. {len(wanted) - len(found)} of {len(wanted)} experiments "
+        f"have not been run yet ({MISSING}, or no row or column at all).",
+        f"`fewdata` has its {updates_of('fewdata'):,} updates, `paper` {updates_of('paper'):,} of its "
+        f"{paper.n_updates:,} (shortened: of 10,000 tiles it sees {updates_of('paper') * paper.batch_size:,}, once "
+        f"each); the halved network gets {matrix.pace(BETTER)} times as many, which take as long.",
     ]
     collapsed = [_described(result) for result in found if evaluation.has_collapsed(result)]
     dead = [f"{_described(result)}: {result['dead_channels']:.0%}"
@@ -591,7 +599,7 @@ def branches_block(results):
     """What a branch of the paper's network is worth: the whole one, the one without it, and their difference."""
     heads, rows = branches_rows(results)
     return _lay_out(heads, rows) + (
-        f"\n\n- Mars, recipe paper, {round(BUDGET * RECIPES['paper'].n_updates):,} updates: gain over the input in dB, "
+        f"\n\n- Mars, recipe paper, {updates_of('paper'):,} updates: gain over the input in dB, "
         f"and the whole network over the one without the branch. {MISSING} has not been run yet."
     )
 
@@ -698,8 +706,8 @@ def by_updates(results):
     for one in matrix.FULL:
         draws = found.setdefault((one.recipe, one.n_train), {})
         short = find_draws(results, dataset="mars", task="sr_x4", recipe=one.recipe, n_train=one.n_train)
-        draws[round(BUDGET * RECIPES[one.recipe].n_updates)] = short
-        draws[one.n_updates] = [results[one.name]] if one.name in results else []
+        draws[updates_of(one.recipe)] = short
+        draws.setdefault(one.n_updates, [results[one.name]] if one.name in results else [])
     return found
 
 
@@ -748,8 +756,8 @@ def draw_curve(results):
     axes = figure.subplots(1, 1 + bool(longer), squeeze=False, sharey=True, gridspec_kw={
         "width_ratios": [7.5, 4.5][: 1 + bool(longer)]})[0]
     draw_gains_by_tiles(axes[0], results)
-    for (recipe, n), marker in zip(longer, "osD", strict=False):
-        _draw_gains(axes[1], longer[recipe, n], f"{recipe}, n = {n:,}", marker)
+    for number, (recipe, n) in enumerate(longer):
+        _draw_gains(axes[1], longer[recipe, n], f"{recipe}, n = {n:,}", "<>P"[number], color=f"C{7 + number}")
     if longer:
         axes[1].set(xscale="log", xlabel="updates", title="Mars x4, longer trainings")
         axes[1].grid(alpha=0.3)
@@ -776,13 +784,13 @@ def draw_gains_by_tiles(axes, results):
         gain = evaluation.cell_gain([photographs])["mean"]
         axes.axhline(gain, linestyle="-.", color="gray", label="photographs only")
     axes.set(xscale="log", xlabel="training tiles of 128x128", ylabel="gain over bicubic, dB",
-             title=f"Mars x4, {BUDGET:.0%} of the updates of each recipe")
+             title=f"Mars x4, paper {updates_of('paper'):,} updates, fewdata {updates_of('fewdata'):,}")
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
 
 
-def _draw_gains(axes, cells, label, marker):
+def _draw_gains(axes, cells, label, marker, **options):
     """Draw a line of {place: draws} with its intervals, and the draws as dots."""
     gains = {place: evaluation.cell_gain(cell) for place, cell in cells.items() if cell}
     if not gains:
@@ -791,7 +799,7 @@ def _draw_gains(axes, cells, label, marker):
     low, high = ([gain["mean"] if gain[key] is None else gain[key] for gain in gains.values()]
                  for key in ("low", "high"))
     errors = [np.subtract(middle, low), np.subtract(high, middle)]
-    line = axes.errorbar(list(gains), middle, errors, marker=marker, capsize=3, label=label)
+    line = axes.errorbar(list(gains), middle, errors, marker=marker, capsize=3, label=label, **options)
     for place in gains:
         draws = [evaluation.cell_gain([result])["mean"] for result in cells[place]]
         axes.plot([place] * len(draws), draws, ".", color=line[0].get_color(), zorder=3)

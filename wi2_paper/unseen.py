@@ -22,9 +22,9 @@ import numpy as np
 import util
 from download_module.degrade import task_of
 from inception2_module import networkfile
-from inception2_module.experiments import ABLATION, NETWORKS, RECIPES, recipe_of, with_recipe
+from inception2_module.experiments import ABLATION, NETWORKS, recipe_of, with_recipe
 from inception2_module.tileset import TileSet
-from wi2_paper.matrix import BUDGET, CELLS, LENGTHS, equal_seconds, pace
+from wi2_paper.matrix import CELLS, LENGTHS, equal_seconds, pace, updates_of
 
 N_UNSEEN = 200  # tiles
 RESULTS = Path("results")
@@ -32,7 +32,7 @@ RATES = (2e-3, 1e-3, 5e-4, 2.5e-4)
 N_TRAIN, N_UPDATES, WIDTH = 100, 1_000, 32
 # As long and as wide as the committed tables: ingredients that the short runs speak against, and Adam at several rates.
 LONGER = [
-    with_recipe(recipe, dataset=dataset, task=task, n_train=n, n_updates=round(BUDGET * RECIPES["fewdata"].n_updates),
+    with_recipe(recipe, dataset=dataset, task=task, n_train=n, n_updates=updates_of("fewdata"),
                 learning_rate=rate)
     for dataset, task, n, changes, rates in (
         ("mars", "noise_s64", 100, ("", "-no-averaging", "-no-identity", "-no-channels", "-no-schedule",
