@@ -32,9 +32,10 @@ LENGTHS = tuple(
 )
 # Longer runs than those of the tables, on Mars x4: python3 inception2.py with these options.
 FULL = tuple(
-    with_recipe(recipe, n_train=n, n_updates=n_updates)
-    for recipe, n, n_updates in (
-        ("fewdata", 100, 50_000), ("fewdata", 10_000, 50_000), ("paper", 10_000, RECIPES["paper"].n_updates),
+    with_recipe(recipe, n_train=n, n_updates=n_updates, learning_rate=rate)
+    for recipe, n, n_updates, rate in (
+        ("fewdata", 100, 50_000, None), ("fewdata", 100, 12_000, 1e-3), ("fewdata", 100, 12_000, 5e-4),
+        ("fewdata", 10_000, 50_000, None), ("paper", 10_000, RECIPES["paper"].n_updates, None),
     )
 )
 

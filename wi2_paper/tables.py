@@ -701,12 +701,13 @@ def lengths_block(lengths):
 
 
 def by_updates(results):
-    """Return {(recipe, n): {updates: draws}} of Mars x4 for what was trained longer than the tables are."""
+    """Return {(recipe, n, learning rate): {updates: draws}} of Mars x4, of what was trained longer than the tables."""
     found = {}
     for one in matrix.FULL:
-        draws = found.setdefault((one.recipe, one.n_train), {})
-        short = find_draws(results, dataset="mars", task="sr_x4", recipe=one.recipe, n_train=one.n_train)
-        draws[updates_of(one.recipe)] = short
+        draws = found.setdefault((one.recipe, one.n_train, one.learning_rate), {})
+        if one.learning_rate == RECIPES[one.recipe].learning_rate:
+            draws[updates_of(one.recipe)] = find_draws(results, dataset="mars", task="sr_x4", recipe=one.recipe,
+                                                       n_train=one.n_train)
         draws.setdefault(one.n_updates, [results[one.name]] if one.name in results else [])
     return found
 
@@ -714,13 +715,14 @@ def by_updates(results):
 def full_block(results):
     """Gains on the test tiles of Mars x4 after more updates, beside those of the tables."""
     rows = []
-    for (recipe, n), found in by_updates(results).items():
+    for (recipe, n, rate), found in by_updates(results).items():
         for n_updates, cell in found.items():
             seconds = cell and cell[0].get("seconds_train")
             terrain = over_input(cell, "terrain") if "terrain" in _groups(cell, "mars") else MISSING
-            rows.append([recipe, f"{n:,}", f"{n_updates:,}", over_input(cell), terrain, over_best(cell),
+            rows.append([recipe, f"{n:,}", f"{n_updates:,}", f"{rate:g}", over_input(cell), terrain, over_best(cell),
                          f"{seconds / 60:.0f}" if seconds else MISSING])
-    heads = ["recipe", "n", "updates", "gain over bicubic, dB", "terrain", "over the best without a network", "minutes"]
+    heads = ["recipe", "n", "updates", "learning rate", "gain over bicubic, dB", "terrain",
+             "over the best without a network", "minutes"]
     return _lay_out(heads, rows) + (
         "\n\n- Mars x4, test tiles, the paper's network. Minutes of the first draw, on a machine that did other work "
         f"too. {MISSING} has not been run yet."
@@ -751,17 +753,19 @@ def draw_curve(results):
     -------
     matplotlib.figure.Figure
     """
-    longer = {what: found for what, found in by_updates(results).items() if sum(map(bool, found.values())) > 1}
+    longer = {what: found for what, found in by_updates(results).items() if list(found.values())[-1]}
     figure = Figure(figsize=(7.5 + 4.5 * bool(longer), 4.6), layout="constrained")
     axes = figure.subplots(1, 1 + bool(longer), squeeze=False, sharey=True, gridspec_kw={
         "width_ratios": [7.5, 4.5][: 1 + bool(longer)]})[0]
     draw_gains_by_tiles(axes[0], results)
-    for number, (recipe, n) in enumerate(longer):
-        _draw_gains(axes[1], longer[recipe, n], f"{recipe}, n = {n:,}", "<>P"[number], color=f"C{7 + number}")
+    for number, (recipe, n, rate) in enumerate(longer):
+        _draw_gains(axes[1], longer[recipe, n, rate], f"{recipe}, n = {n:,}, rate {rate:g}", "<>PXp"[number],
+                    color=("C5", "C6", "C8", "C9", "C4")[number])
     if longer:
-        axes[1].set(xscale="log", xlabel="updates", title="Mars x4, longer trainings")
+        axes[1].set(xscale="log", xlabel="updates", title="Mars x4, longer trainings", xlim=(1_000, 200_000))
+        axes[1].tick_params(which="minor", labelbottom=False)
         axes[1].grid(alpha=0.3)
-        axes[1].legend()
+        axes[1].legend(loc="lower right")
     return figure
 
 
