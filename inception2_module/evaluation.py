@@ -254,7 +254,8 @@ def cell_difference(results, others, method="restored", group=None):
     Where trainings of the two sides saw the same tiles with the same seed, only these are compared, pair by pair. Else
     the draws of the two sides are independent (Welch, Biometrika 34, 1947); `n_draws` is that of the side with fewer.
     """
-    sides = [{(r["n_train"], r["draw"], r["seed"]): r for r in side} for side in (results, others)]
+    sides = [{(r.get("trained_on", r)["dataset"], r["n_train"], r["draw"], r["seed"]): r for r in side}
+             for side in (results, others)]
     shared = sides[0].keys() & sides[1].keys()
     if shared:
         results, others = ([side[key] for key in sorted(shared)] for side in sides)

@@ -380,7 +380,7 @@ def claim(run_dir, experiment, tiles, data_id):
     config |= {"data_id": data_id, "recipe_settings": asdict(recipe_of(experiment)),
                "backend": keras.backend.backend()}
     config_path = run_dir / "config.json"
-    if config_path.exists() and _with_new_fields(util.read_json(config_path)) != config:
+    if config_path.exists() and _comparable(util.read_json(config_path)) != _comparable(config):
         raise util.UserError(f"{run_dir} holds a run of another configuration: move it away or delete it")
     util.write_json(config_path, config)
     for left_over in run_dir.glob(".*.npz"):  # of a kill in the middle of a checkpoint
@@ -388,11 +388,15 @@ def claim(run_dir, experiment, tiles, data_id):
     return config
 
 
-def _with_new_fields(config):
-    """Add to a stored configuration the settings that there were not when it was written."""
+def _comparable(config):
+    """Add to a configuration the settings that there were not when it was written; leave out what decides nothing.
+
+    The recipe's values of what an experiment sets itself are only defaults, which may have changed since.
+    """
     defaults = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
     try:
-        settings = {"recipe_settings": defaults | config["recipe_settings"]}
+        settings = defaults | config["recipe_settings"]
+        settings = {"recipe_settings": {key: value for key, value in settings.items() if key not in config}}
         return {"start": None, "precision": PRECISIONS[0]} | config | settings
     except (TypeError, KeyError):  # the file of something else
         return None

@@ -187,7 +187,7 @@ def result_of(values, name="one", inputs=0.0, scenes=None, groups=None, trained_
     """A result whose network has these PSNR values and whose input has another."""
     inputs = np.broadcast_to(inputs, np.shape(values)).tolist()
     return dict(zip(("n_train", "draw", "seed"), trained_on, strict=True)) | {
-            "name": name, "scenes": list(scenes or range(len(values))), "groups": groups,
+            "dataset": "mars", "name": name, "scenes": list(scenes or range(len(values))), "groups": groups,
             "methods": {"input": {"psnr_tiles": inputs}, "restored": {"psnr_tiles": list(values)}}}
 
 
@@ -249,6 +249,8 @@ def test_networks_of_the_same_tiles_are_compared_in_pairs():
     difference = evaluation.cell_difference(ours, theirs)
     assert difference["mean"] == pytest.approx(0.4 / 3, abs=1e-5)
     assert difference["n_draws"] == 3
+    elsewhere = [one | {"trained_on": {"dataset": "photos"}} for one in theirs]
+    assert evaluation.cell_difference(ours, elsewhere)["high"] > difference["high"] + 1  # not the same tiles
     assert difference["high"] - difference["low"] < 0.5
     assert evaluation.cell_difference(ours, theirs[1:2]) == evaluation.cell_gain(
         [result_of([0.2] * 50, trained_on=(100, 1, 1))])

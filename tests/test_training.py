@@ -440,6 +440,7 @@ def test_a_run_of_before_a_setting_was_known_goes_on(tmp_path):
     config = util.read_json(tmp_path / "config.json")
     assert config["recipe_settings"].pop("standardise_noisy") is True  # what it was before there was a choice
     assert config.pop("precision") == "float32"
+    config["recipe_settings"]["n_updates"] += 1  # a default, of what the experiment sets
     util.write_json(tmp_path / "config.json", config)
     training.train(TINY, pair(), pair(2), tmp_path, "data")
     config["recipe_settings"]["averaging"] = 0.5
