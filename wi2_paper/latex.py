@@ -225,6 +225,10 @@ def _gains(results):
                     name = f"{short}-{dataset}-{SHORT[task]}-{n}{end}"
                     found |= _both(name, tables.over_input(draws, group))
                     found |= _both(f"{name}-best", tables.over_best(draws, group))
+    for (recipe, n, rate), cells in tables.by_updates(results).items():
+        for n_updates, draws in cells.items():
+            if rate == RECIPES[recipe].learning_rate:
+                found |= _both(f"{recipe}-{n}-updates-{n_updates}", tables.over_input(draws))
     return found
 
 
