@@ -28,7 +28,8 @@ SEEDS_X8 = (1, 2)  # further seeds of paper on Mars x8 with all tiles, of which 
 # The default network and tiles for more updates, at several rates: `python3 -m wi2_paper.unseen lengths`.
 LENGTHS = tuple(
     with_recipe("fewdata", n_updates=n_updates, learning_rate=rate)
-    for n_updates, rates in {3_000: (2e-3, 1e-3, 5e-4), 12_000: (2e-3, 1e-3, 5e-4), 50_000: (2e-3, 5e-4)}.items() for rate in rates
+    for n_updates, rates in {3_000: (2e-3, 1e-3, 5e-4), 12_000: (2e-3, 1e-3, 5e-4), 50_000: (2e-3, 5e-4)}.items()
+    for rate in rates
 )
 # Longer runs than those of the tables, on Mars x4: python3 inception2.py with these options. Those with all tiles take
 # hours, and a third less in bfloat16.
