@@ -2,7 +2,7 @@
 
     python3 -m wi2_paper.unseen ablation    # what each ingredient of `fewdata` gives: two hours and a half on one core
     python3 -m wi2_paper.unseen rates       # learning rates of the networks of the literature: twenty minutes
-    python3 -m wi2_paper.unseen lengths     # how long, and at which rate: two hours and a half
+    python3 -m wi2_paper.unseen lengths     # how long, and at which rate: five hours
 
 After download.py. An ablation changes one ingredient at a time: networks of half the width, 100 tiles, 1,000 updates,
 one seed; then longer runs (see `LONGER`). Rates: Mars x4, 100 tiles, a fifth of the updates of the committed tables,
