@@ -721,11 +721,13 @@ def full_block(results):
             terrain = over_input(cell, "terrain") if "terrain" in _groups(cell, "mars") else MISSING
             rows.append([recipe, f"{n:,}", f"{n_updates:,}", f"{rate:g}", over_input(cell), terrain, over_best(cell),
                          f"{seconds / 60:.0f}" if seconds else MISSING])
+    in_bfloat16 = "; ".join(f"{one.recipe}, n = {one.n_train:,}, {one.n_updates:,} updates" for one in matrix.FULL
+                            if one.precision == "bfloat16")
     heads = ["recipe", "n", "updates", "learning rate", "gain over bicubic, dB", "terrain",
              "over the best without a network", "minutes"]
     return _lay_out(heads, rows) + (
         "\n\n- Mars x4, test tiles, the paper's network. Minutes of the first draw, on a machine that did other work "
-        f"too. {MISSING} has not been run yet."
+        f"too. {MISSING} has not been run yet. In bfloat16: {in_bfloat16}."
     )
 
 
