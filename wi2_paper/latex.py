@@ -228,7 +228,8 @@ def _gains(results):
     for (recipe, n, rate), cells in tables.by_updates(results).items():
         for n_updates, draws in cells.items():
             if rate == RECIPES[recipe].learning_rate:
-                found |= _both(f"{recipe}-{n}-updates-{n_updates}", tables.over_input(draws))
+                for end, group in GROUPS.items():
+                    found |= _both(f"{recipe}-{n}-updates-{n_updates}{end}", tables.over_input(draws, group))
     return found
 
 
