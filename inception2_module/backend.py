@@ -15,6 +15,9 @@ import util
 from inception2_module import provenance
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# TensorFlow uses oneDNN by itself only where the processor has AVX-512 VNNI or the like. Without them too an update of
+# the paper's network takes a quarter less time.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["TF_DETERMINISTIC_OPS"] = "1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
 with (
