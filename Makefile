@@ -82,6 +82,7 @@ benchmark: $(VENV)/dev
 	$(BIN)/python -m wi2_paper.benchmarks.starting
 	$(BIN)/python -m wi2_paper.benchmarks.speed
 	$(BIN)/python -m wi2_paper.benchmarks.updates
+	$(BIN)/python -m wi2_paper.benchmarks.library
 	$(BIN)/python -m wi2_paper.benchmarks.peer
 	$(BIN)/python -m wi2_paper.benchmarks.hosts
 

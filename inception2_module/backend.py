@@ -4,10 +4,8 @@ It is started quietly, and so that its operations repeat exactly. TensorFlow rep
 that a machine has no GPU; whatever is said there during the start is shown only if the start fails.
 """
 
-import ctypes
 import logging
 import os
-import platform
 import tempfile
 from pathlib import Path
 
@@ -15,8 +13,8 @@ import util
 from inception2_module import provenance
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# TensorFlow uses oneDNN by itself only where the processor has AVX-512 VNNI or the like. Without them too an update of
-# the paper's network takes a quarter less time.
+# TensorFlow uses oneDNN by itself only where the processor has AVX-512 VNNI or the like, and is slower without
+# (wi2_paper/benchmarks/library.py).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["TF_DETERMINISTIC_OPS"] = "1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
@@ -37,26 +35,12 @@ with (
 # Where several networks run one after the other TensorFlow warns that the graph of each is made anew.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 layers, ops = keras.layers, keras.ops
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX, LARGEST = -1, -3, -8, 2**31 - 1  # of glibc's malloc.h
 PROCESSOR = Path("/proc/cpuinfo")  # of Linux
 
 
 def describe():
     """Describe the present machine and programs, see `provenance.describe`."""
     return provenance.describe(keras.backend.backend(), keras.distribution.list_devices())
-
-
-def keep_memory():
-    """Keep what is freed in the process, which an update needs again; not where the C library is another than glibc.
-
-    Else the large arrays go back to the system after each operation, and come anew, a page fault for every 4 KiB: a
-    fifth of an update of the paper's network in a virtual machine. Nothing is computed otherwise.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        if libc.mallopt(M_MMAP_THRESHOLD, LARGEST):  # refused by glibc before 2.35, where the others alone would harm
-            libc.mallopt(M_TRIM_THRESHOLD, LARGEST)
-            libc.mallopt(M_ARENA_MAX, 1)  # other arenas give whole heaps back
 
 
 def has_bfloat16():

@@ -146,7 +146,6 @@ def train(experiment, train_tiles, validation_tiles, run_dir, data_id, choose=Tr
 
 
 def _train(experiment, train_tiles, validation_tiles, run_dir, choose):
-    backend.keep_memory()
     model = build(experiment, train_tiles)
     checkpoint_path, log_path = run_dir / "checkpoint.npz", run_dir / "log.jsonl"
     start = load_checkpoint(checkpoint_path, model) if checkpoint_path.exists() else 0

@@ -1,6 +1,5 @@
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -365,30 +364,6 @@ def test_a_processor_without_bfloat16_is_known(tmp_path, monkeypatch):
     for flags, has in (("flags : fpu avx2 avx512f", False), ("flags : fpu avx512_bf16 fsrm", True)):
         (tmp_path / "cpuinfo").write_text(flags)
         assert backend.has_bfloat16() == has
-
-
-REUSE = """
-import ctypes
-import resource
-from inception2_module import backend
-
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-libc.memset.argtypes, libc.free.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], [ctypes.c_void_p]
-backend.keep_memory()
-for _ in range(2):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    address = libc.malloc(1 << 28)
-    libc.memset(address, 1, 1 << 28)
-    libc.free(address)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
-def test_freed_memory_is_kept_for_the_next_update():
-    done = subprocess.run([sys.executable, "-c", REUSE], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 64, "the 256 MiB came anew from the system"
 
 
 @pytest.mark.parametrize("keep_last", [False, True])
