@@ -37,8 +37,9 @@ LONGER = [
     for dataset, task, n, changes, rates in (
         ("mars", "noise_s64", 100, ("", "-no-averaging", "-no-identity", "-no-channels", "-no-schedule",
                                     "-no-fresh-degradation"), (None,)),
+        ("mars", "noise_s64", 10, ("", "-no-channels"), (None,)),
         ("mars", "sr_x4", 10, ("", "-no-channels"), (None,)),
-        ("div2k", "noise_s64", 100, ("", "-no-symmetries"), (None,)),
+        ("div2k", "noise_s64", 100, ("", "-no-symmetries", "-no-channels"), (None,)),
         ("mars", "sr_x4", 100, ("",), (None,)),
         ("mars", "sr_x4", 100, ("-adam",), RATES),
         ("mars", "noise_s64", 100, ("-adam",), RATES),
