@@ -137,7 +137,7 @@ def photographs_table(results):
     _, rows = tables.photographs_rows(results)
     rows = [[name, best.split(" ")[0], *gains] for name, best, *gains in rows  # its name is in the caption
             if set(gains[:2]) != {tables.MISSING}]
-    return tabular("lrrrrrr", ["", "ベースライン", "10枚", "100枚", "写真", "$+$10", "$+$100"], rows)
+    return tabular("lrrrrrr", ["", "BL", "10枚", "100枚", "写真", "$+$10", "$+$100"], rows)
 
 
 def networks_table(results):
