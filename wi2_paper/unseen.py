@@ -1,6 +1,6 @@
 """Measure settings where they may be chosen: on training tiles of images that a run has not seen, never on test tiles.
 
-    python3 -m wi2_paper.unseen ablation    # what each ingredient of `fewdata` gives: two hours and a half on one core
+    python3 -m wi2_paper.unseen ablation    # what each ingredient of `fewdata` gives: three hours on one core
     python3 -m wi2_paper.unseen rates       # learning rates of the networks of the literature: twenty minutes
     python3 -m wi2_paper.unseen lengths     # how long, and at which rate: five hours
 

@@ -20,28 +20,37 @@ N_WARM_UP, N_UPDATES, N_TILES = 3, 20, 16
 
 
 def main():
-    from inception2_module import backend, batches, training
-    from inception2_module.experiments import NETWORKS, RECIPES, with_recipe
-    from inception2_module.tileset import Tiles
+    from inception2_module import backend
+    from inception2_module.experiments import NETWORKS, RECIPES
 
-    recipe = RECIPES["fewdata"]
-    tiles = np.random.default_rng(0).integers(0, 256, (N_TILES, 128, 128, 3), np.uint8)
-    milliseconds = {}
+    recipe, milliseconds = RECIPES["fewdata"], {}
     for name in NETWORKS:
-        experiment = with_recipe("fewdata", model=name)
-        model = training.build(experiment, Tiles(tiles, tiles))
-        seconds = []
-        for update in range(N_WARM_UP + N_UPDATES):
-            began = time.perf_counter()
-            target, degraded = batches.draw_batch(Tiles(tiles, tiles), update, experiment, recipe)
-            model.train_on_batch(degraded, target)
-            seconds.append(time.perf_counter() - began)
-        milliseconds[name] = round(1000 * float(np.median(seconds[N_WARM_UP:])), 1)
+        milliseconds[name] = time_update(name, time.perf_counter)
         print(f"{name:<28}{milliseconds[name]:>8.1f} ms an update", flush=True)
     util.write_json(Path("results") / "benchmark_speed.json", {
         "batch": [recipe.batch_size, recipe.crop, recipe.crop, 3], "milliseconds_an_update": milliseconds,
         "n_updates": N_UPDATES, **backend.describe(),
     })
+
+
+def time_update(name, clock):
+    """Return the milliseconds of an update of a network, float, the median of `N_UPDATES`.
+
+    clock : function without arguments that returns seconds, as time.perf_counter or time.process_time
+    """
+    from inception2_module import batches, training
+    from inception2_module.experiments import RECIPES, with_recipe
+    from inception2_module.tileset import Tiles
+
+    tiles = np.random.default_rng(0).integers(0, 256, (N_TILES, 128, 128, 3), np.uint8)
+    pairs, experiment, seconds = Tiles(tiles, tiles), with_recipe("fewdata", model=name), []
+    model = training.build(experiment, pairs)
+    for update in range(N_WARM_UP + N_UPDATES):
+        began = clock()
+        target, degraded = batches.draw_batch(pairs, update, experiment, RECIPES["fewdata"])
+        model.train_on_batch(degraded, target)
+        seconds.append(clock() - began)
+    return round(1000 * float(np.median(seconds[N_WARM_UP:])), 1)
 
 
 if __name__ == "__main__":
