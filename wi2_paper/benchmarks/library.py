@@ -1,9 +1,9 @@
 """Time an update with and without oneDNN, which backend.py asks TensorFlow for on every processor.
 
-    python3 -m wi2_paper.benchmarks.library    # four minutes on one CPU core; writes results/benchmark_library.json
+    python3 -m wi2_paper.benchmarks.library    # six minutes on one CPU core; writes results/benchmark_library.json
 
 An update is that of speed.py. Each way has processes of its own, which take turns; CPU milliseconds, the median of a
-process, the least of three processes. Expect 1.2 to 1.6 times the updates where the processor has AVX2 only; one with
+process, the least of three processes. Expect 1.0 to 1.7 times the updates where the processor has AVX2 only; one with
 AVX-512 VNNI, where TensorFlow uses oneDNN by itself, was not measured.
 """
 
