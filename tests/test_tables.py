@@ -214,7 +214,7 @@ def test_longer_trainings_stand_beside_those_of_the_tables():
     assert "| fewdata | 100 | 3,000 | 0.002 | +1.25* | — | +0.75* | — |" in rows
     assert "| fewdata | 100 | 50,000 | 0.002 | +1.50* | — | +1.00* | — |" in rows
     assert "| paper | 10,000 | 100,000 | 0.0005 | — | — | — | — |" in rows
-    assert "In bfloat16: fewdata, n = 10,000, 50,000 updates; paper" in rows[-1]
+    assert rows[-1].endswith("In bfloat16: fewdata, n = 10,000, 50,000 updates.")
     panels = tables.draw_curve(results).axes
     assert [len(axes.containers) for axes in panels] == [1, 1]
     assert panels[1].lines[0].get_xydata().tolist() == [[3_000, 1.25], [50_000, 1.5]]

@@ -38,7 +38,7 @@ FULL = tuple(
     for recipe, n, n_updates, rate, precision in (
         ("fewdata", 100, 50_000, None, "float32"), ("fewdata", 100, 12_000, 1e-3, "float32"),
         ("fewdata", 100, 12_000, 5e-4, "float32"), ("fewdata", 10_000, 50_000, None, "bfloat16"),
-        ("paper", 10_000, RECIPES["paper"].n_updates, None, "float32"),
+        ("paper", 10_000, 20_000, None, "float32"), ("paper", 10_000, RECIPES["paper"].n_updates, None, "float32"),
     )
 )
 
