@@ -300,13 +300,15 @@ def photographs_block(results):
     many = [over_input(many, group) for *_, many, group in _photographs(results)]
     rows = [[*row[:4], gain, *row[4:]] for row, gain in zip(rows, many, strict=True)]
     blends = "; ".join(
-        f"{_title(dataset, task)}, {n} tiles: " + ", ".join(f"{part:g} {name}" for name, part in one["blend"].items())
-        for dataset, task in _started() for n in ADAPTED for one in find_adapted(results, dataset, task, n)
+        f"{_title(dataset, task)}, {n} tiles: " + " / ".join(
+            ", ".join(f"{part:g} {name}" for name, part in one["blend"].items()) for one in draws
+        )
+        for dataset, task in _started() for n in ADAPTED if (draws := find_adapted(results, dataset, task, n))
     )
     return _table([head, best, *heads[:2], "1,000 own tiles, halved network", *heads[2:]], rows) + (
         "\n\n- The best without a network learned from 10 tiles, from 100 where none of 10 were tried. What the tiles "
         "made of the network of photographs as it is (start), the same adapted to them, and one trained on them alone "
-        f"(own): {blends or MISSING}."
+        f"(own), / another draw: {blends or MISSING}."
     )
 
 
