@@ -86,6 +86,7 @@ def test_each_length_is_measured_at_each_of_its_rates(tiny, monkeypatch):
     assert list(measured) == [experiment.name for experiment in short]
     rows = tables.lengths_block(measured).splitlines()[2:4]
     for row, entry in zip(rows, measured.values(), strict=True):
-        assert row.startswith(f"| {entry['n_updates']} | {entry['learning_rate']:g} | {entry['gain']['mean']:+.2f} [")
+        settings = f"| Mars x4, n = 4, draw 0 | {entry['n_updates']} | {entry['learning_rate']:g} | "
+        assert row.startswith(f"{settings}{entry['gain']['mean']:+.2f} [")
         assert f" | {entry['dead_channels']:.0%} | 0 |" in row
-    assert "| 2 | 0.002 | — | — | — |" in tables.lengths_block({short[1].name: entry})
+    assert "| Mars x4, n = 4, draw 0 | 2 | 0.002 | — | — | — |" in tables.lengths_block({short[1].name: entry})

@@ -30,6 +30,9 @@ LENGTHS = tuple(
     with_recipe("fewdata", n_updates=n_updates, learning_rate=rate)
     for n_updates, rates in {3_000: (2e-3, 1e-3, 5e-4), 12_000: (2e-3, 1e-3, 5e-4), 50_000: (2e-3, 5e-4)}.items()
     for rate in rates
+) + tuple(
+    with_recipe("fewdata", task=task, n_train=10, draw=draw, seed=draw, learning_rate=rate)
+    for task in ("sr_x8", "noise_s64") for draw in (3, 4) for rate in (2e-3, 1e-3)
 )
 # Longer runs than those of the tables, on Mars x4: python3 inception2.py with these options. Those with all tiles take
 # hours, and a third less in bfloat16.

@@ -695,10 +695,11 @@ def lengths_block(lengths):
         entry = lengths.get(experiment.name)
         found = [_gain(entry["gain"]), f"{entry['dead_channels']:.0%}", f"{entry['seconds_train'] / 60:.0f}"] \
             if entry else [MISSING] * 3
-        rows.append([f"{experiment.n_updates:,}", f"{experiment.learning_rate:g}", *found])
-    heads = ["updates", "learning rate", "gain over bicubic, dB", "dead channels, worst layer", "minutes"]
+        cell = f"{_title(experiment.dataset, experiment.task)}, n = {experiment.n_train}, draw {experiment.draw}"
+        rows.append([cell, f"{experiment.n_updates:,}", f"{experiment.learning_rate:g}", *found])
+    heads = ["", "updates", "learning rate", "gain over the input, dB", "dead channels, worst layer", "minutes"]
     return _table(heads, rows) + (
-        f"\n\n- Mars x4, n = 100, validation tiles, not test tiles; one seed, one core. {MISSING} has not been run yet."
+        f"\n\n- Validation tiles, not test tiles; one seed a draw, one core. {MISSING} has not been run yet."
     )
 
 

@@ -2,14 +2,15 @@
 
     python3 -m wi2_paper.unseen ablation    # what each ingredient of `fewdata` gives: three hours on one core
     python3 -m wi2_paper.unseen rates       # learning rates of the networks of the literature: twenty minutes
-    python3 -m wi2_paper.unseen lengths     # how long, and at which rate: five hours
+    python3 -m wi2_paper.unseen lengths     # how long, and at which rate: six hours
 
 After download.py. An ablation changes one ingredient at a time: networks of half the width, 100 tiles, 1,000 updates,
 one seed; then longer runs (see `LONGER`). Rates: Mars x4, 100 tiles, a fifth of the updates of the committed tables,
 one seed; the best ones stand in experiments.NETWORKS. Lengths: the default network and recipe, Mars x4, 100 tiles, one
-seed. Writes results/ablation.json and results/ablation_longer.json, results/rates.json or results/lengths.json, after
-each run: stop it at any moment, the same command goes on. Expect Adam in the place of Muon to lose 0.1 dB in
-super-resolution and more than 1 dB for noise.
+seed; and ten tiles of x8 and noise, where layers die, at the recipe's rate and at half of it. Writes
+results/ablation.json and results/ablation_longer.json, results/rates.json or results/lengths.json, after each run: stop
+it at any moment, the same command goes on. Expect Adam in the place of Muon to lose 0.1 dB in super-resolution and more
+than 1 dB for noise.
 """
 
 import argparse
