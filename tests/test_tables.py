@@ -218,6 +218,9 @@ def test_longer_trainings_stand_beside_those_of_the_tables():
     panels = tables.draw_curve(results).axes
     assert [len(axes.containers) for axes in panels] == [1, 1]
     assert panels[1].lines[0].get_xydata().tolist() == [[3_000, 1.25], [50_000, 1.5]]
+    part = next(one for one in matrix.FULL if one.recipe == "paper")  # the longest of its lengths has no result
+    panels = tables.draw_curve(results | {part.name: result_of(part, gain=1.4)}).axes
+    assert [len(axes.containers) for axes in panels] == [1, 2]
 
 
 def test_pictures_of_what_is_not_there_stay_as_they_are(tmp_path, monkeypatch, capsys):

@@ -758,7 +758,8 @@ def draw_curve(results):
     -------
     matplotlib.figure.Figure
     """
-    longer = {what: found for what, found in by_updates(results).items() if list(found.values())[-1]}
+    longer = {what: found for what, found in by_updates(results).items()
+              if any(draws for n_updates, draws in found.items() if n_updates != updates_of(what[0]))}
     figure = Figure(figsize=(7.5 + 4.5 * bool(longer), 4.6), layout="constrained")
     axes = figure.subplots(1, 1 + bool(longer), squeeze=False, sharey=True, gridspec_kw={
         "width_ratios": [7.5, 4.5][: 1 + bool(longer)]})[0]
