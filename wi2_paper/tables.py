@@ -308,7 +308,7 @@ def photographs_block(results):
     return _table([head, best, *heads[:2], "1,000 own tiles, halved network", *heads[2:]], rows) + (
         "\n\n- The best without a network learned from 10 tiles, from 100 where none of 10 were tried. What the tiles "
         "made of the network of photographs as it is (start), the same adapted to them, and one trained on them alone "
-        f"(own), / another draw: {blends or MISSING}."
+        f"(own), draws parted by /: {blends or MISSING}."
     )
 
 
@@ -697,7 +697,7 @@ def lengths_block(lengths):
             if entry else [MISSING] * 3
         cell = f"{_title(experiment.dataset, experiment.task)}, n = {experiment.n_train}, draw {experiment.draw}"
         rows.append([cell, f"{experiment.n_updates:,}", f"{experiment.learning_rate:g}", *found])
-    heads = ["", "updates", "learning rate", "gain over the input, dB", "dead channels, worst layer", "minutes"]
+    heads = ["tiles", "updates", "learning rate", "gain over the input, dB", "dead channels, worst layer", "minutes"]
     return _table(heads, rows) + (
         f"\n\n- Validation tiles, not test tiles; one seed a draw, one core. {MISSING} has not been run yet."
     )
